@@ -1,0 +1,82 @@
+//! Ctrl-C and SIGTERM: the first signal asks the running action to end, a second one ends the process at once.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bireme::Canceller;
+use bireme::prelude::{Error, Result};
+
+use crate::{launcher, report};
+
+/// Launchers pass one key press on as several signals (SIGINT, then SIGTERM); within this time they count as one.
+const SAME_KEY_PRESS: Duration = Duration::from_millis(800);
+
+/// Whether a signal came that nobody has acted upon.
+static REQUESTED: AtomicBool = AtomicBool::new(false);
+/// What to cancel.
+static CANCELLER: Mutex<Option<Canceller>> = Mutex::new(None);
+/// When the first signal came.
+static FIRST: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// Takes over SIGINT, SIGTERM and SIGHUP for the rest of the process.
+pub(crate) fn install() {
+    if let Err(error) = ctrlc::set_handler(on_signal) {
+        report::line(format_args!("warning: Ctrl-C will not clean up: {error}"));
+    }
+}
+
+/// Says what a signal cancels from now on.
+pub(crate) fn cancels(canceller: Canceller) {
+    *lock(&CANCELLER) = Some(canceller);
+}
+
+/// Whether a signal came.
+pub(crate) fn requested() -> bool {
+    REQUESTED.load(Ordering::Acquire)
+}
+
+/// The error of an interrupted command, if a signal came.
+///
+/// # Errors
+/// A signal came.
+pub(crate) fn check() -> Result<()> {
+    if requested() { Err(Error::cancelled("interrupted by a signal")) } else { Ok(()) }
+}
+
+/// Forgets a signal and what it cancelled: the shell goes on after a cancelled statement.
+pub(crate) fn reset() {
+    *lock(&CANCELLER) = None;
+    *lock(&FIRST) = None;
+    REQUESTED.store(false, Ordering::Release);
+}
+
+fn on_signal() {
+    let mut first = lock(&FIRST);
+    match *first {
+        None => {
+            *first = Some(Instant::now());
+            REQUESTED.store(true, Ordering::Release);
+            thread::spawn(cancel_until_it_ends);
+        }
+        Some(at) if launcher::launched() && at.elapsed() < SAME_KEY_PRESS => {}
+        // SAFETY: _exit takes no pointers and does not return; nothing of this process is needed any more.
+        Some(_) => unsafe { libc::_exit(i32::from(report::OTHER_FAILURE)) },
+    }
+}
+
+/// A signal may come just before an action starts, when there is nothing to cancel yet: so it is said again.
+fn cancel_until_it_ends() {
+    while requested() {
+        let canceller = lock(&CANCELLER).clone();
+        if let Some(canceller) = canceller {
+            canceller.cancel("interrupted by a signal");
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn lock<T>(mutex: &'static Mutex<T>) -> MutexGuard<'static, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,65 @@
+//! What goes to standard error, and exit codes.
+//!
+//! An error is printed once per job. Ranks of a session agree on the first cause before an action returns, so rank 0
+//! can speak for all; another rank speaks only when rank 0 may not be able to.
+
+use std::fmt::Display;
+use std::io::{Write as _, stderr, stdout};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bireme::prelude::{Error, ErrorKind};
+
+use crate::launcher;
+
+/// The exit code for mistakes of the user.
+pub(crate) const USER_FAILURE: u8 = 1;
+/// The exit code for every other failure.
+pub(crate) const OTHER_FAILURE: u8 = 2;
+
+/// Whether the ranks have met: from then on errors are agreed upon.
+static RANKS_MET: AtomicBool = AtomicBool::new(false);
+
+/// Says that a session is open.
+pub(crate) fn ranks_have_met() {
+    RANKS_MET.store(true, Ordering::Relaxed);
+}
+
+/// Writes a line to standard error. A reader that went away is no reason to fail.
+pub(crate) fn line(text: impl Display) {
+    let _ = writeln!(stderr(), "{text}");
+}
+
+/// Reports the failure of a command and gives its exit code.
+pub(crate) fn failure(error: &Error) -> ExitCode {
+    let rank = launcher::rank();
+    let alone = !RANKS_MET.load(Ordering::Relaxed);
+    if rank == 0 {
+        line(error);
+    } else if alone || error.kind() == ErrorKind::PeerLost {
+        // If rank 0 failed likewise, it has spoken and the launcher ends this process while it waits.
+        std::thread::sleep(Duration::from_secs(1));
+        line(format_args!("rank {rank}: {error}"));
+    }
+    ExitCode::from(code(error.kind()))
+}
+
+/// Reports what clap found: help that was asked for, or a mistake on the command line.
+pub(crate) fn usage(refusal: &clap::Error) -> ExitCode {
+    let mistake = refusal.use_stderr();
+    if launcher::rank() == 0 {
+        // Printing fails when nobody reads any more (`bireme --help | head -1`): nothing is lost.
+        let _ = refusal.print();
+        let _ = stdout().flush();
+    }
+    if mistake { ExitCode::from(USER_FAILURE) } else { ExitCode::SUCCESS }
+}
+
+/// The exit code for a kind of error.
+pub(crate) fn code(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::User => USER_FAILURE,
+        _ => OTHER_FAILURE,
+    }
+}

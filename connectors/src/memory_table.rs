@@ -1,0 +1,421 @@
+//! Tables that are held in memory, lane by lane, on the ranks.
+//!
+//! A table made of a user's batches is *replicated*: every process holds all of it, and its lanes may run anywhere. The
+//! result of `CREATE TABLE … AS` stays where it was computed: each lane is tied to the rank that holds it. Every process
+//! knows all lanes with their rows and bytes, but holds the batches of its own alone.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use bincode::{Decode, Encode};
+use bireme_engine::stage::{LaneSink, Pin, Sink};
+use bireme_engine::{Error, Result};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Statistics, project_schema};
+use datafusion::datasource::TableType;
+use datafusion::error::Result as DfResult;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::Expr;
+use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::statistics::StatisticsArgs;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions};
+use parking_lot::{Mutex, RwLock};
+
+use crate::error::to_datafusion;
+
+/// What every process knows of a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LaneInfo {
+    /// The rank that holds it; `None` if every process does.
+    pub rank: Option<usize>,
+    /// Its rows.
+    pub rows: u64,
+    /// Its bytes in memory.
+    pub bytes: u64,
+}
+
+impl LaneInfo {
+    /// What there is to know of some batches.
+    pub fn of(rank: Option<usize>, batches: &[RecordBatch]) -> Self {
+        let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+        let bytes = batches.iter().map(|batch| batch.get_array_memory_size() as u64).sum();
+        Self { rank, rows, bytes }
+    }
+}
+
+/// Batches by (rank, lane), as a [`MemorySink`] collects them.
+pub type LaneBatches = BTreeMap<(usize, usize), Vec<RecordBatch>>;
+
+#[derive(Clone, Debug)]
+struct Lane {
+    info: LaneInfo,
+    /// `None`: another process holds them.
+    batches: Option<Arc<Vec<RecordBatch>>>,
+}
+
+/// A table in memory.
+#[derive(Debug)]
+pub struct MemoryTable {
+    schema: SchemaRef,
+    lanes: RwLock<Arc<Vec<Lane>>>,
+}
+
+impl MemoryTable {
+    /// A table that every process holds whole; its rows are spread, in order, over at most `lanes` lanes.
+    ///
+    /// # Errors
+    /// A batch does not fit the schema.
+    pub fn replicated(schema: SchemaRef, batches: Vec<RecordBatch>, lanes: usize) -> Result<Self> {
+        let batches = conform(&schema, batches)?;
+        let spread = spread(&batches, lanes.max(1))
+            .into_iter()
+            .map(|batches| Lane { info: LaneInfo::of(None, &batches), batches: Some(Arc::new(batches)) });
+        Ok(Self { schema, lanes: RwLock::new(Arc::new(spread.collect())) })
+    }
+
+    /// A table whose lanes lie on the ranks; see [`MemoryTable::append`] for the arguments.
+    ///
+    /// # Errors
+    /// A batch does not fit the schema, or the lanes of this process and the list of all lanes disagree.
+    pub fn partitioned(schema: SchemaRef, here: LaneBatches, all: &[LaneInfo]) -> Result<Self> {
+        let table = Self { schema, lanes: RwLock::default() };
+        table.append(here, all)?;
+        Ok(table)
+    }
+
+    /// Adds rows, after all ranks agreed that the action that made them succeeded. `here` is what the sinks of this
+    /// process collected; `all` describes the lanes of all ranks, ascending by rank and within a rank by lane (each
+    /// rank contributes [`lane_infos`] of its sink).
+    ///
+    /// # Errors
+    /// A batch does not fit the schema, or `here` and `all` disagree.
+    pub fn append(&self, here: LaneBatches, all: &[LaneInfo]) -> Result<()> {
+        let added = self.added(here, all)?;
+        let mut lanes = self.lanes.write();
+        Arc::make_mut(&mut lanes).extend(added);
+        Ok(())
+    }
+
+    /// Puts these rows in the place of all others, as [`MemoryTable::append`] adds them.
+    ///
+    /// # Errors
+    /// As for [`MemoryTable::append`].
+    pub fn overwrite(&self, here: LaneBatches, all: &[LaneInfo]) -> Result<()> {
+        let added = self.added(here, all)?;
+        *self.lanes.write() = Arc::new(added);
+        Ok(())
+    }
+
+    /// What is known of the lanes.
+    pub fn lanes(&self) -> Vec<LaneInfo> {
+        self.lanes.read().iter().map(|lane| lane.info).collect()
+    }
+
+    fn added(&self, here: LaneBatches, all: &[LaneInfo]) -> Result<Vec<Lane>> {
+        let mut by_rank: BTreeMap<usize, std::vec::IntoIter<Vec<RecordBatch>>> = BTreeMap::new();
+        let mut grouped: BTreeMap<usize, Vec<Vec<RecordBatch>>> = BTreeMap::new();
+        for ((rank, _), batches) in here {
+            grouped.entry(rank).or_default().push(conform(&self.schema, batches)?);
+        }
+        by_rank.extend(grouped.into_iter().map(|(rank, lanes)| (rank, lanes.into_iter())));
+        let mut added = Vec::new();
+        for info in all {
+            let held = info.rank.and_then(|rank| by_rank.get_mut(&rank));
+            let batches = held.map(|lanes| {
+                let next = lanes.next().filter(|batches| LaneInfo::of(None, batches).rows == info.rows);
+                next.ok_or_else(|| {
+                    Error::internal(format!("a lane of {} rows of rank {:?} is not here", info.rows, info.rank))
+                })
+            });
+            added.push(Lane { info: *info, batches: batches.transpose()?.map(Arc::new) });
+        }
+        if let Some((rank, _)) = by_rank.iter().find(|(_, lanes)| lanes.len() > 0) {
+            return Err(Error::internal(format!("rank {rank} holds lanes that the list of all lanes does not have")));
+        }
+        added.retain(|lane| lane.info.rows > 0);
+        Ok(added)
+    }
+}
+
+/// Gives batches the table's schema: same types, the table's names and nullability.
+fn conform(schema: &SchemaRef, batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
+    let rows = |batch: &RecordBatch| batch.num_rows() > 0;
+    let dress = |batch: RecordBatch| {
+        if batch.schema_ref() == schema {
+            return Ok(batch);
+        }
+        let dressed = if schema.fields().is_empty() {
+            let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            RecordBatch::try_new_with_options(Arc::clone(schema), vec![], &options)
+        } else {
+            RecordBatch::try_new(Arc::clone(schema), batch.columns().to_vec())
+        };
+        dressed.map_err(|error| Error::user(format!("rows do not fit the columns of the table: {error}")))
+    };
+    batches.into_iter().filter(rows).map(dress).collect()
+}
+
+/// Cuts the rows into at most `lanes` runs of nearly equal length; at least one run, which may be empty.
+fn spread(batches: &[RecordBatch], lanes: usize) -> Vec<Vec<RecordBatch>> {
+    let total: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    let lanes = lanes.min(total).max(1);
+    let mut spread = vec![Vec::new(); lanes];
+    let mut start = 0;
+    for batch in batches {
+        let end = start + batch.num_rows();
+        for (lane, run) in spread.iter_mut().enumerate() {
+            let (from, to) = ((lane * total / lanes).max(start), ((lane + 1) * total / lanes).min(end));
+            if from < to {
+                run.push(batch.slice(from - start, to - from));
+            }
+        }
+        start = end;
+    }
+    spread
+}
+
+#[async_trait]
+impl TableProvider for MemoryTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        Some(statistics_of(&self.schema, self.lanes.read().iter().map(|lane| &lane.info)))
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let mut lanes = Arc::clone(&self.lanes.read());
+        if lanes.is_empty() {
+            // A plan node has at least one lane; an empty one may run anywhere.
+            let info = LaneInfo { rank: None, rows: 0, bytes: 0 };
+            lanes = Arc::new(vec![Lane { info, batches: Some(Arc::default()) }]);
+        }
+        let schema = project_schema(&self.schema, projection)?;
+        Ok(Arc::new(MemoryScanExec::new(schema, projection.cloned(), lanes, limit)))
+    }
+}
+
+fn statistics_of<'a>(schema: &SchemaRef, lanes: impl Iterator<Item = &'a LaneInfo>) -> Statistics {
+    let (rows, bytes) = lanes.fold((0, 0), |(rows, bytes), lane| (rows + lane.rows, bytes + lane.bytes));
+    let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    let mut statistics = Statistics::new_unknown(schema);
+    statistics.num_rows = Precision::Exact(size(rows));
+    statistics.total_byte_size = Precision::Inexact(size(bytes));
+    statistics
+}
+
+/// Reads lanes of a [`MemoryTable`] as they were when the plan was made.
+#[derive(Debug)]
+pub struct MemoryScanExec {
+    projection: Option<Vec<usize>>,
+    lanes: Arc<Vec<Lane>>,
+    fetch: Option<usize>,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl MemoryScanExec {
+    fn new(schema: SchemaRef, projection: Option<Vec<usize>>, lanes: Arc<Vec<Lane>>, fetch: Option<usize>) -> Self {
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(lanes.len()),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        Self { projection, lanes, fetch, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
+    }
+
+    /// What is known of its lanes.
+    pub fn lanes(&self) -> Vec<LaneInfo> {
+        self.lanes.iter().map(|lane| lane.info).collect()
+    }
+
+    /// Where its lanes may run.
+    pub fn pins(&self) -> Vec<Pin> {
+        self.lanes.iter().map(|lane| lane.info.rank.map_or(Pin::Free, Pin::Rank)).collect()
+    }
+
+    /// The same scan of only the given lanes, in that order, for one rank to run.
+    #[must_use]
+    pub fn slice(&self, lanes: &[usize]) -> Arc<Self> {
+        let kept = lanes.iter().filter_map(|&lane| self.lanes.get(lane).cloned()).collect();
+        Arc::new(Self::new(self.schema(), self.projection.clone(), Arc::new(kept), self.fetch))
+    }
+
+    /// The rows of one lane, cut to the session's batch size and to the fetch.
+    fn batches(&self, lane: &[RecordBatch], batch_size: usize) -> DfResult<Vec<RecordBatch>> {
+        let mut left = self.fetch.unwrap_or(usize::MAX);
+        let mut batches = Vec::new();
+        for batch in lane {
+            let batch = match &self.projection {
+                Some(columns) => batch.project(columns)?,
+                None => batch.clone(),
+            };
+            let rows = batch.num_rows().min(left);
+            for start in (0..rows).step_by(batch_size.max(1)) {
+                batches.push(batch.slice(start, batch_size.max(1).min(rows - start)));
+            }
+            left -= rows;
+        }
+        Ok(batches)
+    }
+}
+
+impl DisplayAs for MemoryScanExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows: u64 = self.lanes.iter().map(|lane| lane.info.rows).sum();
+        let names = self.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>().join(", ");
+        write!(f, "MemoryScanExec: lanes={}, rows={rows}, columns=[{names}]", self.lanes.len())?;
+        match self.fetch {
+            Some(fetch) => write!(f, ", fetch={fetch}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ExecutionPlan for MemoryScanExec {
+    fn name(&self) -> &'static str {
+        "MemoryScanExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> DfResult<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>,
+    ) -> DfResult<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
+        let missing = |why: &str| {
+            to_datafusion(Error::internal(format!("scanning lane {partition} of a table in memory: {why}")))
+        };
+        let lane = self.lanes.get(partition).ok_or_else(|| missing("there is no such lane"))?;
+        let held = lane.batches.as_ref().ok_or_else(|| missing("another process holds it"))?;
+        let batches = self.batches(held, context.session_config().batch_size())?;
+        let metrics = BaselineMetrics::new(&self.metrics, partition);
+        let counted = futures::stream::iter(batches.into_iter().map(move |batch| {
+            metrics.record_output(batch.num_rows());
+            Ok(batch)
+        }));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), counted)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn statistics_from_inputs(&self, _: &[Arc<Statistics>], args: &StatisticsArgs) -> DfResult<Arc<Statistics>> {
+        let schema = self.schema();
+        let statistics = match args.partition() {
+            Some(lane) => statistics_of(&schema, self.lanes.get(lane).map(|lane| &lane.info).into_iter()),
+            None => statistics_of(&schema, self.lanes.iter().map(|lane| &lane.info)),
+        };
+        let lanes = if args.partition().is_some() { 1 } else { self.lanes.len() };
+        Ok(Arc::new(statistics.with_fetch(self.fetch, 0, lanes)?))
+    }
+
+    fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
+        Some(Arc::new(Self::new(self.schema(), self.projection.clone(), Arc::clone(&self.lanes), limit)))
+    }
+
+    fn fetch(&self) -> Option<usize> {
+        self.fetch
+    }
+}
+
+/// Collects the rows of an action, by rank and lane.
+#[derive(Debug, Default)]
+pub struct MemorySink {
+    collected: Arc<Mutex<LaneBatches>>,
+}
+
+impl MemorySink {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes out what was collected.
+    pub fn take(&self) -> LaneBatches {
+        std::mem::take(&mut self.collected.lock())
+    }
+}
+
+/// What there is to tell other ranks about the lanes that one rank collected, ascending by lane.
+pub fn lane_infos(collected: &LaneBatches, rank: usize) -> Vec<LaneInfo> {
+    let mine = collected.iter().filter(|((owner, _), _)| *owner == rank);
+    mine.map(|(_, batches)| LaneInfo::of(Some(rank), batches)).collect()
+}
+
+impl Sink for MemorySink {
+    fn describe(&self) -> String {
+        "table in memory".to_string()
+    }
+
+    fn open(&self, rank: usize, lane: usize) -> Result<Box<dyn LaneSink>> {
+        Ok(Box::new(MemoryLane { place: (rank, lane), batches: Vec::new(), collected: Arc::clone(&self.collected) }))
+    }
+}
+
+struct MemoryLane {
+    place: (usize, usize),
+    batches: Vec<RecordBatch>,
+    collected: Arc<Mutex<LaneBatches>>,
+}
+
+impl LaneSink for MemoryLane {
+    fn write(&mut self, batch: RecordBatch) -> Result<()> {
+        if batch.num_rows() > 0 {
+            self.batches.push(batch);
+        }
+        Ok(())
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        self.collected.lock().entry(self.place).or_default().extend(self.batches);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

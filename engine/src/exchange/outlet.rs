@@ -1,0 +1,414 @@
+//! The writing end of one producer lane: routes rows to the input lanes of every exchange its stage feeds, and to
+//! sinks.
+//!
+//! ```text
+//!   push(batch) ─► assign a lane to each row ─► count, sort row numbers by lane ─► take ─► pending[lane]
+//!                                                        pending[lane] is full: join, wait for room, send
+//! ```
+//!
+//! Rows for many lanes are small pieces of each batch, so they are collected per lane until they make a batch worth
+//! sending. Whole batches pass through untouched.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use arrow::array::{RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{concat_batches, take};
+use arrow::datatypes::SchemaRef;
+
+use super::port::Port;
+use super::{Outgoing, batch_bytes, compact_views};
+use crate::cancel::Cancel;
+use crate::error::{Error, Result};
+use crate::metrics::{Progress, StageMetrics};
+use crate::stage::{LaneSink, Partitioner, Route};
+
+/// Bytes that wait in one outlet for company, over all lanes.
+const PENDING_BYTES: usize = 16 << 20;
+
+/// Even with many lanes, pieces smaller than this wait for company.
+const LEAST_PENDING_BYTES: usize = 64 << 10;
+
+/// Whether more rows are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a producer that goes on after `Stop` works for nothing"]
+pub enum Flow {
+    /// Go on.
+    Continue,
+    /// Nobody wants more rows: finish.
+    Stop,
+}
+
+/// Where one producer lane puts its rows. Feeds all outputs of the stage; each of them gets every row.
+pub struct Outlet {
+    lane: usize,
+    outputs: Vec<Output>,
+    setup: OutletSetup,
+}
+
+/// What the outlets of one stage on one rank share.
+#[derive(Clone)]
+pub(crate) struct OutletSetup {
+    pub cancel: Cancel,
+    pub metrics: Arc<StageMetrics>,
+    pub progress: Progress,
+    /// How many have been finished.
+    pub finished: Arc<AtomicUsize>,
+}
+
+enum Output {
+    Exchange(Box<ExchangeOutlet>),
+    Sink(Box<dyn LaneSink>),
+}
+
+impl Outlet {
+    pub(crate) fn new(lane: usize, setup: OutletSetup) -> Self {
+        Self { lane, outputs: Vec::new(), setup }
+    }
+
+    pub(crate) fn add_exchange(&mut self, port: Arc<Port>) {
+        let outlet = ExchangeOutlet::new(port, self.lane, Arc::clone(&self.setup.metrics));
+        self.outputs.push(Output::Exchange(Box::new(outlet)));
+    }
+
+    pub(crate) fn add_sink(&mut self, sink: Box<dyn LaneSink>) {
+        self.outputs.push(Output::Sink(sink));
+    }
+
+    /// Which lane of its stage it belongs to.
+    pub fn lane(&self) -> usize {
+        self.lane
+    }
+
+    /// Sends rows on. Waits, without blocking a thread, while readers are far behind.
+    ///
+    /// # Errors
+    /// The action was cancelled, a key cannot be computed, a sink cannot write, or a rank is gone.
+    pub async fn push(&mut self, batch: RecordBatch) -> Result<Flow> {
+        self.setup.cancel.check()?;
+        self.setup.metrics.rows.add(batch.num_rows() as u64);
+        self.setup.metrics.batches.add(1);
+        for output in &mut self.outputs {
+            match output {
+                Output::Exchange(outlet) => outlet.push(&batch).await?,
+                Output::Sink(sink) => {
+                    self.setup.progress.add_rows(batch.num_rows());
+                    sink.write(batch.clone())?;
+                }
+            }
+        }
+        Ok(self.flow())
+    }
+
+    /// Whether anybody still wants rows; for producers that would rather ask before they work.
+    pub fn flow(&self) -> Flow {
+        let stopped = |output: &Output| match output {
+            Output::Exchange(outlet) => outlet.is_stopped(),
+            Output::Sink(_) => false,
+        };
+        if self.outputs.iter().all(stopped) { Flow::Stop } else { Flow::Continue }
+    }
+
+    /// Sends what is left and the end marks, and closes the sinks. Every outlet must be finished, also after
+    /// [`Flow::Stop`]; one that is dropped instead leaves its readers waiting, so its stage must fail.
+    ///
+    /// # Errors
+    /// As [`Outlet::push`].
+    pub async fn finish(mut self) -> Result<()> {
+        self.setup.cancel.check()?;
+        for output in std::mem::take(&mut self.outputs) {
+            match output {
+                Output::Exchange(outlet) => outlet.finish().await?,
+                Output::Sink(sink) => sink.close()?,
+            }
+        }
+        self.setup.finished.fetch_add(1, Ordering::AcqRel);
+        self.setup.progress.add_done(1);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Outlet(lane {}, {} outputs)", self.lane, self.outputs.len())
+    }
+}
+
+/// One producer lane's way into one exchange.
+struct ExchangeOutlet {
+    port: Arc<Port>,
+    lane: usize,
+    metrics: Arc<StageMetrics>,
+    aim: Aim,
+    /// All input lanes that rows of this outlet may go to.
+    targets: Vec<usize>,
+    /// With [`Aim::Scatter`], of each input lane; else one.
+    pending: Vec<Pending>,
+    /// Rows sent to each input lane, for exchanges that fetch only so many.
+    sent: Vec<usize>,
+    /// Bytes of the budget that `pending` holds.
+    held: usize,
+    // Kept from batch to batch.
+    lanes: Vec<u32>,
+    starts: Vec<u32>,
+    rows: Vec<u32>,
+}
+
+/// Which of its targets a row goes to.
+enum Aim {
+    /// Each row to its lane.
+    Scatter(Arc<dyn Partitioner>),
+    /// Each batch to the next one.
+    InTurn { next: usize },
+    /// Each batch to all of them.
+    All,
+}
+
+/// Rows that wait for company.
+#[derive(Default)]
+struct Pending {
+    batches: Vec<RecordBatch>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl ExchangeOutlet {
+    fn new(port: Arc<Port>, lane: usize, metrics: Arc<StageMetrics>) -> Self {
+        let inputs = port.input_ranks.len();
+        let (aim, targets) = match &port.route {
+            Route::Hash(partitioner) | Route::Range(partitioner) if inputs > 1 => {
+                (Aim::Scatter(Arc::clone(partitioner)), port.fed.clone())
+            }
+            Route::Hash(_) | Route::Range(_) | Route::Gather => (Aim::All, vec![0]),
+            Route::Keep => (Aim::All, vec![lane]),
+            Route::Broadcast => (Aim::All, port.fed.clone()),
+            // Each producer begins at another lane, or few batches would all go to the first.
+            Route::RoundRobin | Route::Spread => (Aim::InTurn { next: lane }, port.fed.clone()),
+        };
+        let slots = if matches!(aim, Aim::Scatter(_)) { inputs } else { 1 };
+        let mut pending = Vec::new();
+        pending.resize_with(slots, Pending::default);
+        Self {
+            port,
+            lane,
+            metrics,
+            aim,
+            targets,
+            pending,
+            sent: vec![0; inputs],
+            held: 0,
+            lanes: Vec::new(),
+            starts: Vec::new(),
+            rows: Vec::new(),
+        }
+    }
+
+    async fn push(&mut self, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let batch = with_schema(batch, &self.port.schema)
+            .map_err(|error| error.context(format!("exchange {}", self.port.id)))?;
+        if let Aim::Scatter(partitioner) = &self.aim {
+            let partitioner = Arc::clone(partitioner);
+            self.scatter(&batch, partitioner.as_ref())?;
+        } else {
+            self.hold(0, batch);
+        }
+        // What cannot be held is sent, however small.
+        let grown = self.pending.iter().map(|pending| pending.bytes).sum::<usize>().saturating_sub(self.held);
+        let flush = grown > 0 && !self.port.take_memory(grown);
+        if !flush {
+            self.held += grown;
+        }
+        self.send_ready(flush).await
+    }
+
+    async fn finish(mut self: Box<Self>) -> Result<()> {
+        self.send_ready(true).await?;
+        self.port.end(self.lane)
+    }
+
+    fn is_stopped(&self) -> bool {
+        let enough = |lane: usize| self.port.fetch.is_some_and(|fetch| self.sent[lane] >= fetch);
+        self.targets.iter().all(|&lane| enough(lane)) || self.port.all_stopped(&self.targets)
+    }
+
+    /// Cuts a batch into one piece for each lane, in the order of its rows.
+    fn scatter(&mut self, batch: &RecordBatch, partitioner: &dyn Partitioner) -> Result<()> {
+        let slots = self.pending.len();
+        self.lanes.clear();
+        partitioner.assign(batch, slots, &mut self.lanes)?;
+        if self.lanes.len() != batch.num_rows() || self.lanes.iter().any(|&lane| lane as usize >= slots) {
+            return Err(Error::internal(format!(
+                "{} of {} assigned {} lanes (of {slots}) to {} rows",
+                partitioner.describe(),
+                self.port.id,
+                self.lanes.len(),
+                batch.num_rows()
+            )));
+        }
+        self.sort_rows_by_lane(slots);
+        for lane in 0..slots {
+            let rows = self.starts[lane] as usize..self.starts[lane + 1] as usize;
+            if rows.is_empty() || self.port.is_stopped(lane) {
+                continue;
+            }
+            let piece = if rows.len() == batch.num_rows() {
+                batch.clone()
+            } else {
+                take_rows(batch, &UInt32Array::from(self.rows[rows].to_vec()))?
+            };
+            self.hold(lane, compact_views(piece)?);
+        }
+        Ok(())
+    }
+
+    /// Counting sort: `rows[starts[lane]..starts[lane + 1]]` are the rows of a lane, ascending.
+    fn sort_rows_by_lane(&mut self, slots: usize) {
+        self.starts.clear();
+        self.starts.resize(slots + 1, 0);
+        for &lane in &self.lanes {
+            self.starts[lane as usize + 1] += 1;
+        }
+        for lane in 0..slots {
+            self.starts[lane + 1] += self.starts[lane];
+        }
+        let mut places = self.starts.clone();
+        self.rows.clear();
+        self.rows.resize(self.lanes.len(), 0);
+        for (row, &lane) in self.lanes.iter().enumerate() {
+            let place = &mut places[lane as usize];
+            self.rows[*place as usize] = row as u32;
+            *place += 1;
+        }
+    }
+
+    fn hold(&mut self, slot: usize, batch: RecordBatch) {
+        let pending = &mut self.pending[slot];
+        pending.rows += batch.num_rows();
+        pending.bytes += batch_bytes(&batch) as usize;
+        pending.batches.push(batch);
+    }
+
+    /// Sends what is worth it; with `flush`, all there is.
+    async fn send_ready(&mut self, flush: bool) -> Result<()> {
+        let rows = self.port.batch_rows.min(self.port.fetch.unwrap_or(usize::MAX));
+        let bytes = (PENDING_BYTES / self.pending.len()).max(LEAST_PENDING_BYTES);
+        for slot in 0..self.pending.len() {
+            let pending = &self.pending[slot];
+            // One batch that is large enough goes as it is: joining it with the next would copy both.
+            let enough = pending.rows >= rows
+                || pending.bytes >= bytes
+                || (pending.batches.len() == 1 && pending.rows >= rows / 2);
+            if !pending.batches.is_empty() && (enough || flush) {
+                self.flush(slot).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self, slot: usize) -> Result<()> {
+        let Pending { batches, bytes, .. } = std::mem::take(&mut self.pending[slot]);
+        let given = bytes.min(self.held);
+        self.held -= given;
+        self.port.memory.shrink(given);
+        match join(&self.port.schema, &batches) {
+            Some(batch) => self.dispatch(slot, batch).await,
+            None => {
+                for batch in batches {
+                    self.dispatch(slot, batch).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn dispatch(&mut self, slot: usize, batch: RecordBatch) -> Result<()> {
+        let first = match &mut self.aim {
+            Aim::Scatter(_) => slot,
+            Aim::All => self.targets[0],
+            Aim::InTurn { next } => {
+                let count = self.targets.len();
+                let mut turns = (0..count).map(|step| (*next + step) % count);
+                let turn = turns.find(|&turn| !self.port.is_stopped(self.targets[turn])).unwrap_or(0);
+                *next = turn + 1;
+                self.targets[turn]
+            }
+        };
+        // No more rows than a lane will read; where there are several targets, all of them have got the same.
+        let wanted = self.port.fetch.map_or(usize::MAX, |fetch| fetch.saturating_sub(self.sent[first]));
+        let batch = Outgoing::new(if batch.num_rows() > wanted { batch.slice(0, wanted) } else { batch });
+        if !matches!(self.aim, Aim::All) {
+            return self.send(first, &batch).await;
+        }
+        for target in 0..self.targets.len() {
+            self.send(self.targets[target], &batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, lane: usize, batch: &Outgoing) -> Result<()> {
+        if let Some(fetch) = self.port.fetch
+            && self.sent[lane] >= fetch
+        {
+            return Ok(());
+        }
+        self.sent[lane] += batch.rows();
+        let mut parked = None;
+        let ready = poll_fn(|cx| {
+            let ready = self.port.poll_may_send(self.lane, lane, cx);
+            if ready.is_pending() {
+                parked.get_or_insert_with(Instant::now);
+            }
+            ready
+        });
+        ready.await?;
+        if let Some(since) = parked {
+            self.metrics.wait.add_time(since.elapsed());
+            self.port.metrics.send_wait.add_time(since.elapsed());
+        }
+        self.port.send(self.lane, lane, batch)
+    }
+}
+
+impl Drop for ExchangeOutlet {
+    fn drop(&mut self) {
+        self.port.memory.shrink(self.held);
+    }
+}
+
+/// The batch under the exchange's own schema: producers differ in metadata and in what they call nullable, and readers
+/// of other ranks see the exchange's schema in any case.
+fn with_schema(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    if Arc::ptr_eq(batch.schema_ref(), schema) || batch.schema_ref() == schema {
+        return Ok(batch.clone());
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &options)
+        .map_err(|error| Error::internal(format!("a batch does not have the columns that were planned: {error}")))
+}
+
+/// One batch of all; `None` where they cannot be joined (offsets or dictionary keys would overflow): then they go one
+/// by one.
+fn join(schema: &SchemaRef, batches: &[RecordBatch]) -> Option<RecordBatch> {
+    match batches {
+        [one] => Some(one.clone()),
+        [] => None,
+        _ if schema.fields().is_empty() => {
+            let rows = batches.iter().map(RecordBatch::num_rows).sum();
+            let options = RecordBatchOptions::new().with_row_count(Some(rows));
+            RecordBatch::try_new_with_options(Arc::clone(schema), Vec::new(), &options).ok()
+        }
+        many => concat_batches(schema, many).ok(),
+    }
+}
+
+fn take_rows(batch: &RecordBatch, rows: &UInt32Array) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().map(|column| take(column, rows, None)).collect::<Result<Vec<_>, _>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+    Ok(RecordBatch::try_new_with_options(batch.schema(), columns, &options)?)
+}

@@ -1,0 +1,17 @@
+//! Decides: from a program and its statistics to a placed plan, as a pure function.
+//!
+//! ```text
+//!  LogicalPlan ──optimise──► LogicalPlan ──physical──► ExecutionPlan ──stage──► StageGraph ──place──► PlacedPlan
+//! ```
+//!
+//! Every rank plans the same program by itself and must come to the same text. So nothing here reads a file, a clock or a
+//! device, and nothing iterates over an unordered map.
+
+pub mod explain;
+pub mod physical;
+pub mod place;
+pub mod plan;
+pub mod stage;
+pub mod suggest;
+
+pub use plan::{Delivery, Goal, Planned, Planner};

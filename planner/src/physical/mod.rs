@@ -1,0 +1,47 @@
+//! From the logical to the physical plan: DataFusion's planner under our settings and our table of rules.
+
+mod join_modes;
+
+use std::sync::Arc;
+
+use datafusion::common::config::ConfigOptions;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+
+use join_modes::JoinModes;
+
+/// What the settings depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Ranks of the job.
+    pub ranks: usize,
+    /// Lanes over all ranks.
+    pub lanes: usize,
+    /// Whether the ranks have a memory limit.
+    pub limited_memory: bool,
+}
+
+/// The settings without which the stages would be wrong or slow. Users may `SET` others.
+pub fn configure(options: &mut ConfigOptions, shape: Shape) {
+    options.execution.target_partitions = shape.lanes;
+    options.catalog.information_schema = true;
+    // Our tables cut their files into lanes themselves, once, so that every rank sees the same lanes.
+    options.optimizer.repartition_file_scans = false;
+    // Join order is ours alone.
+    options.optimizer.join_reordering = false;
+    // DataFusion's hash joins cannot spill; until ours can, a limited rank sorts and merges.
+    options.optimizer.prefer_hash_join = !shape.limited_memory;
+}
+
+/// The physical rules, in order: DataFusion's, with ours in their places.
+pub fn rules(shape: Shape) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = Vec::new();
+    for rule in PhysicalOptimizer::new().rules {
+        let joins_chosen = rule.name() == "join_selection";
+        rules.push(rule);
+        if joins_chosen && shape.ranks > 1 {
+            rules.push(Arc::new(JoinModes));
+        }
+    }
+    rules
+}

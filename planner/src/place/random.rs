@@ -1,0 +1,38 @@
+//! Places lanes at random, to prove that placement never changes an answer.
+
+use bireme_engine::stage::{Pin, StageGraph};
+
+use super::Mapper;
+
+/// Draws a rank for every free lane; the same seed gives the same placement on every rank.
+#[derive(Clone, Copy, Debug)]
+pub struct RandomMapper {
+    seed: u64,
+}
+
+impl RandomMapper {
+    /// A mapper with this seed.
+    pub fn new(seed: u64) -> Self {
+        Self { seed }
+    }
+}
+
+impl Mapper for RandomMapper {
+    fn place(&self, graph: &StageGraph, ranks: usize) -> Vec<Vec<usize>> {
+        let mut state = self.seed;
+        let mut draw = |pin: &Pin| match pin {
+            Pin::Rank(rank) => *rank,
+            Pin::Free => (splitmix(&mut state) % ranks as u64) as usize,
+        };
+        graph.stages.iter().map(|stage| stage.lanes.iter().map(&mut draw).collect()).collect()
+    }
+}
+
+/// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014).
+fn splitmix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut word = *state;
+    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
+}

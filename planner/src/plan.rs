@@ -1,0 +1,135 @@
+//! The passes, in order.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use bireme_engine::control::Fingerprint;
+use bireme_engine::error::Result;
+use bireme_engine::hash::hash_bytes;
+use bireme_engine::stage::{LaneSink, PlacedPlan, Sink};
+use bireme_operators::errors::from_datafusion;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::display::DisplayableExecutionPlan;
+
+use crate::place::Mapper;
+use crate::stage::{self, IslandWorld};
+
+/// Where the rows of a plan are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Where they arise: each lane ends in the sink of its rank.
+    Lanes,
+    /// On rank 0, the lanes one after the other.
+    Root,
+    /// On every rank, all of them; gathered once, then broadcast.
+    Replicated,
+}
+
+/// What is to become of the rows.
+#[derive(Clone, Debug)]
+pub struct Goal {
+    /// Where they are wanted.
+    pub delivery: Delivery,
+    /// What takes them there.
+    pub sink: Arc<dyn Sink>,
+}
+
+/// A sink that counts nothing and keeps nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Discard;
+
+impl Sink for Discard {
+    fn describe(&self) -> String {
+        "discard".into()
+    }
+
+    fn open(&self, _: usize, _: usize) -> Result<Box<dyn LaneSink>> {
+        Ok(Box::new(Discard))
+    }
+}
+
+impl LaneSink for Discard {
+    fn write(&mut self, _: RecordBatch) -> Result<()> {
+        Ok(())
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Plans for a job of so many ranks.
+#[derive(Clone, Debug)]
+pub struct Planner {
+    /// Ranks of the job.
+    pub ranks: usize,
+    /// Chooses a rank for every lane.
+    pub mapper: Arc<dyn Mapper>,
+    /// What islands will run on.
+    pub world: IslandWorld,
+}
+
+/// A plan at each of its levels.
+#[derive(Debug)]
+pub struct Planned {
+    /// The columns of its rows.
+    pub schema: SchemaRef,
+    /// After DataFusion's rules and ours.
+    pub optimized: LogicalPlan,
+    /// Algorithms chosen, distribution proposed.
+    pub physical: Arc<dyn ExecutionPlan>,
+    /// Cut and placed.
+    pub placed: PlacedPlan,
+}
+
+impl Planner {
+    /// Plans a query whose tables are snapshots.
+    ///
+    /// # Errors
+    /// The user's mistakes that names and types do not show earlier; what we cannot do.
+    pub fn plan(&self, state: &SessionState, program: &LogicalPlan, goal: &Goal) -> Result<Planned> {
+        let optimized = state.optimize(program).map_err(from_datafusion)?;
+        let planned = state.query_planner().create_physical_plan(&optimized, state);
+        let physical = self.world.runtime.block_on(async { planned.await.map_err(from_datafusion) })?;
+        let graph = stage::build(&physical, goal, self.ranks, self.world.clone())?;
+        graph.verify()?;
+        let lane_ranks = self.mapper.place(&graph, self.ranks);
+        let placed = PlacedPlan::new(graph, self.ranks, lane_ranks)?;
+        Ok(Planned { schema: physical.schema(), optimized, physical, placed })
+    }
+}
+
+/// The levels of a plan, from the program to its placement.
+pub const LEVELS: [&str; 4] = ["logical", "physical", "stages", "placement"];
+
+impl Planned {
+    /// Canonical text of each level, in the order of [`LEVELS`].
+    pub fn levels(&self) -> [String; 4] {
+        [
+            self.optimized.display_indent().to_string(),
+            DisplayableExecutionPlan::new(self.physical.as_ref()).indent(false).to_string(),
+            self.placed.graph().text(),
+            self.placement(),
+        ]
+    }
+
+    /// What the ranks compare before they run.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let hashes = self.levels().map(|text| hash_bytes(text.as_bytes()));
+        Fingerprint::new(LEVELS.into_iter().zip(hashes))
+    }
+
+    fn placement(&self) -> String {
+        let mut text = String::new();
+        for stage in &self.placed.graph().stages {
+            let ranks = self.placed.lane_ranks(stage.id).iter().map(ToString::to_string).collect::<Vec<_>>();
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{}: lanes on ranks {}", stage.id, ranks.join(" "));
+        }
+        text
+    }
+}

@@ -1,0 +1,209 @@
+//! Cuts a physical plan into stages.
+//!
+//! DataFusion plans for lanes: `ranks × workers` partitions. Every node between two exchanges keeps its lanes, so an
+//! island has as many lanes as its root, and each leaf knows which of them it feeds:
+//!
+//! | node | lanes | what happens here |
+//! |---|---|---|
+//! | `RepartitionExec` | n new ones | cut: hash or round-robin exchange ([`repartition`]) |
+//! | `CoalescePartitionsExec` | one | cut: gather; a LIMIT moves onto the exchange ([`gather`]) |
+//! | `SortPreservingMergeExec` | one | cut below it: lanes are kept and merged behind the exchange ([`merge`]) |
+//! | collected side of a join | those of the other side | cut: broadcast to every rank that runs the join ([`collected`]) |
+//! | `UnionExec` | those of all children, concatenated | same island ([`union`]) |
+//! | other nodes with several children | the same in every child | same island ([`aligned`]) |
+//! | `ScalarSubqueryExec` | those of its input | subqueries become stages that others wait for ([`subquery`]) |
+//! | `RecursiveQueryExec` | one, on rank 0 | not cut: its rounds run in one place ([`whole`]) |
+//! | sources | theirs | kept as slots that a run fills with a rank's slice ([`leaf`]) |
+
+mod aligned;
+mod collected;
+mod gather;
+mod leaf;
+mod merge;
+mod repartition;
+mod result;
+mod subquery;
+mod union;
+mod whole;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use bireme_engine::error::{Error, Result};
+use bireme_engine::stage::{
+    Exchange, ExchangeId, Feed, Output, Pin, Route, Stage, StageGraph, StageId, StageInput,
+};
+use bireme_operators::errors::from_datafusion;
+use bireme_operators::island::{ExchangeSource, IslandBody, IslandPlan, IslandRuntime, LeafSlicer};
+use datafusion::execution::TaskContext;
+use datafusion::physical_expr::{EquivalenceProperties, Partitioning};
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
+use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
+use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::scalar_subquery::ScalarSubqueryExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::physical_plan::union::UnionExec;
+use datafusion::physical_plan::{Distribution, ExecutionPlan, ExecutionPlanProperties};
+
+pub use collected::replicates_collected_side;
+
+use crate::plan::Goal;
+
+/// What the bodies of islands need when they run.
+#[derive(Clone, Debug)]
+pub struct IslandWorld {
+    /// The rank's threads and DataFusion environment.
+    pub runtime: Arc<IslandRuntime>,
+    /// DataFusion's settings and functions.
+    pub context: Arc<TaskContext>,
+    /// Knows the session's sources.
+    pub slicer: Arc<dyn LeafSlicer>,
+}
+
+/// Cuts `plan` into stages that deliver its rows as `goal` says.
+///
+/// # Errors
+/// The plan holds a node that cannot be cut nor run whole.
+pub fn build(plan: &Arc<dyn ExecutionPlan>, goal: &Goal, ranks: usize, world: IslandWorld) -> Result<StageGraph> {
+    let mut builder = Builder { world, ranks, graph: StageGraph::default(), leaves: 0, scalars: Vec::new() };
+    let fragment = builder.visit(plan)?;
+    builder.deliver(fragment, goal)?;
+    Ok(builder.graph)
+}
+
+/// The part of a stage that has been seen so far: a subtree whose leaves are slots and exchange sources.
+struct Fragment {
+    template: Arc<dyn ExecutionPlan>,
+    lanes: Vec<Pin>,
+    inputs: Vec<StageInput>,
+    /// For every source in it, by number: the lane of this fragment that reads each of its partitions.
+    leaves: BTreeMap<usize, Vec<usize>>,
+    /// Inputs that are read in every round of a recursive query.
+    replayed: BTreeSet<ExchangeId>,
+}
+
+struct Builder {
+    world: IslandWorld,
+    ranks: usize,
+    graph: StageGraph,
+    leaves: usize,
+    scalars: Vec<subquery::Scalar>,
+}
+
+impl Builder {
+    fn visit(&mut self, node: &Arc<dyn ExecutionPlan>) -> Result<Fragment> {
+        if let Some(repartition) = node.downcast_ref::<RepartitionExec>() {
+            return self.repartition(repartition);
+        }
+        if let Some(coalesce) = node.downcast_ref::<CoalescePartitionsExec>() {
+            return self.gather(coalesce);
+        }
+        if let Some(merge) = node.downcast_ref::<SortPreservingMergeExec>() {
+            return self.merge(node, merge);
+        }
+        if let Some(subqueries) = node.downcast_ref::<ScalarSubqueryExec>() {
+            return self.subqueries(subqueries);
+        }
+        if node.is::<UnionExec>() {
+            return self.union(node);
+        }
+        if node.is::<RecursiveQueryExec>() {
+            return self.whole(node, "a recursive query runs its rounds in one place");
+        }
+        match node.children().len() {
+            0 => Ok(self.leaf(node)),
+            1 => self.unary(node),
+            _ if collected::side(node).is_some() => self.collected(node),
+            _ => self.aligned(node),
+        }
+    }
+
+    /// A node that works lane by lane.
+    fn unary(&mut self, node: &Arc<dyn ExecutionPlan>) -> Result<Fragment> {
+        let child = self.visit(node.children()[0])?;
+        let lanes = node.output_partitioning().partition_count();
+        if lanes != child.lanes.len() {
+            return self.whole(node, &format!("{} changes its number of lanes", node.name()));
+        }
+        Ok(Fragment { template: with_children(node, vec![Arc::clone(&child.template)])?, ..child })
+    }
+
+    /// Makes the fragment a stage that sends its rows over a new exchange.
+    fn send(&mut self, fragment: Fragment, route: Route, fetch: Option<usize>) -> Result<ExchangeId> {
+        let schema = fragment.template.schema();
+        let producer = self.close(fragment, Vec::new())?;
+        Ok(self.exchange(producer, route, schema, fetch))
+    }
+
+    /// A new exchange that takes the rows of a stage.
+    fn exchange(&mut self, producer: StageId, route: Route, schema: SchemaRef, fetch: Option<usize>) -> ExchangeId {
+        let id = ExchangeId(self.graph.exchanges.len() as u32);
+        // The consumer is known when its stage is pushed.
+        let consumer = StageId(u32::MAX);
+        self.graph.exchanges.push(Exchange { id, producer, consumer, route, schema, fetch, spooled: false });
+        self.graph.stages[producer.0 as usize].outputs.push(Output::Exchange(id));
+        id
+    }
+
+    /// Makes the fragment a stage with these outputs.
+    fn close(&mut self, fragment: Fragment, outputs: Vec<Output>) -> Result<StageId> {
+        let after = self.scalars_read_by(&fragment.template)?;
+        let Fragment { template, lanes, inputs, leaves, replayed } = fragment;
+        let plan = IslandPlan { template, leaves, replayed };
+        let IslandWorld { runtime, context, slicer } = self.world.clone();
+        let body = Arc::new(IslandBody::new(plan, context, runtime, slicer));
+        Ok(self.push(Stage { id: StageId(0), body, lanes, inputs, outputs, after }))
+    }
+
+    /// Numbers a stage and tells its inputs who reads them.
+    fn push(&mut self, mut stage: Stage) -> StageId {
+        stage.id = StageId(self.graph.stages.len() as u32);
+        for input in &stage.inputs {
+            self.graph.exchanges[input.exchange.0 as usize].consumer = stage.id;
+        }
+        let id = stage.id;
+        self.graph.stages.push(stage);
+        id
+    }
+
+    /// Moves a fragment's lanes, unchanged and in order, to lanes with the given pins.
+    fn move_lanes(&mut self, fragment: Fragment, pins: Vec<Pin>) -> Result<Fragment> {
+        let rows = fragment.template.equivalence_properties().clone();
+        let partitioning = fragment.template.output_partitioning().clone();
+        let exchange = self.send(fragment, Route::Keep, None)?;
+        Ok(received(exchange, rows, partitioning, pins))
+    }
+}
+
+/// A fragment that reads all input lanes of an exchange, each in a lane of its own.
+fn received(exchange: ExchangeId, rows: EquivalenceProperties, lanes: Partitioning, pins: Vec<Pin>) -> Fragment {
+    let feed = Feed::Lanes((0..pins.len()).collect());
+    Fragment {
+        template: Arc::new(ExchangeSource::new(exchange, rows, lanes)),
+        lanes: pins,
+        inputs: vec![StageInput { exchange, feed }],
+        leaves: BTreeMap::new(),
+        replayed: BTreeSet::new(),
+    }
+}
+
+/// The node over other children.
+fn with_children(
+    node: &Arc<dyn ExecutionPlan>,
+    children: Vec<Arc<dyn ExecutionPlan>>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+    Arc::clone(node).replace_children(children, options).map_err(from_datafusion)
+}
+
+/// Which children must arrive in one lane.
+fn single_lane_children(node: &Arc<dyn ExecutionPlan>) -> Vec<bool> {
+    let wanted = node.input_distribution_requirements();
+    wanted.per_child_distributions().map(|wanted| matches!(wanted, Distribution::SinglePartition)).collect()
+}
+
+fn lane_count_bug(node: &Arc<dyn ExecutionPlan>, found: &[usize]) -> Error {
+    Error::internal(format!("the inputs of {} have {found:?} lanes, which do not fit together", node.name()))
+}

@@ -1,0 +1,33 @@
+//! One engine for tables, tensors and graphs: lazy dataflow over Arrow columns, on a laptop and under `mpirun`.
+//!
+//! ```no_run
+//! use bireme::prelude::*;
+//!
+//! fn main() -> Result<()> {
+//!     let session = Session::new()?;
+//!     let lineitem = session.read_parquet("tpch/lineitem.parquet")?;
+//!     lineitem
+//!         .filter(col("l_shipdate").lt_eq(date("1998-09-02")))?
+//!         .group_by([col("l_returnflag"), col("l_linestatus")])
+//!         .agg([sum(col("l_quantity")).alias("quantity"), count_star().alias("orders")])?
+//!         .sort([col("l_returnflag").asc(), col("l_linestatus").asc()])?
+//!         .show()
+//! }
+//! ```
+//!
+//! The same program runs with one rank, with `Session::builder().local_ranks(n)`, and under `mpirun -n N` when built with
+//! the feature `mpi`.
+
+mod frame;
+pub mod functions;
+pub mod prelude;
+mod session;
+pub mod sql;
+pub mod write;
+
+pub use bireme_connectors::options::{CsvOptions, FileFormatOptions, IpcOptions, JsonOptions, ParquetOptions};
+pub use bireme_engine::error::{Error, ErrorKind, Result};
+pub use bireme_engine::machine::Machine;
+pub use frame::{DataFrame, GroupBy};
+pub use session::{Canceller, Device, Fault, ProgressHandle, ProgressSnapshot, Session, SessionBuilder};
+pub use write::{WriteFormat, WriteMode, WriteOptions};

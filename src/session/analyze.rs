@@ -1,0 +1,66 @@
+//! EXPLAIN ANALYZE: what every stage and exchange did on every rank.
+
+use std::fmt::Write as _;
+
+use bireme_engine::metrics::RunReport;
+use bireme_engine::stage::PlacedPlan;
+
+/// The report of an action as text, one line a stage and rank, then one line an exchange and rank.
+pub(super) fn text(plan: &PlacedPlan, reports: &[RunReport]) -> String {
+    let mut text = String::new();
+    for stage in &plan.graph().stages {
+        for report in reports {
+            let Some(done) = report.stage(stage.id) else { continue };
+            // Writing to a String cannot fail.
+            let _ = write!(
+                text,
+                "{} rank {}: lanes={} rows_in={} rows={} batches={} busy={} wait={} wall={}",
+                stage.id,
+                report.rank,
+                done.lanes,
+                done.rows_in,
+                done.rows,
+                done.batches,
+                Millis(done.busy_ns),
+                Millis(done.wait_ns),
+                Millis(done.wall_ns)
+            );
+            for (name, value) in &done.extras {
+                let _ = write!(text, " {name}={value}");
+            }
+            text.push('\n');
+        }
+    }
+    for exchange in &plan.graph().exchanges {
+        for report in reports {
+            let Some(moved) = report.exchange(exchange.id) else { continue };
+            let _ = writeln!(
+                text,
+                "{} rank {}: rows={} batches={} local_bytes={} remote_bytes={} messages={} spilled_bytes={} \
+                 send_wait={} receive_wait={}",
+                exchange.id,
+                report.rank,
+                moved.rows,
+                moved.batches,
+                moved.local_bytes,
+                moved.remote_bytes,
+                moved.messages,
+                moved.spilled_bytes,
+                Millis(moved.send_wait_ns),
+                Millis(moved.receive_wait_ns)
+            );
+        }
+    }
+    for report in reports {
+        let _ = writeln!(text, "rank {}: wall={} peak_memory={}", report.rank, Millis(report.wall_ns), report.peak_bytes);
+    }
+    text
+}
+
+struct Millis(u64);
+
+impl std::fmt::Display for Millis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.3}ms", self.0 as f64 / 1e6)
+    }
+}

@@ -1,0 +1,316 @@
+//! Settings of a session, and how it starts.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use bireme_connectors::store::register_stores;
+use bireme_engine::budget::Budget;
+use bireme_engine::cancel::Cancel;
+use bireme_engine::comm::Communicator;
+use bireme_engine::comm::local::LocalCommunicator;
+use bireme_engine::control::{Control, DEFAULT_TIMEOUT};
+use bireme_engine::error::{Error, Result};
+use bireme_engine::launch::{self, Launch};
+use bireme_engine::machine::Machine;
+use bireme_engine::metrics::Progress;
+use bireme_engine::run::RankContext;
+use bireme_engine::switchboard::Switchboard;
+use bireme_operators::errors::from_datafusion;
+use bireme_operators::island::IslandRuntime;
+use bireme_operators::overflow;
+use bireme_planner::physical::{Shape, configure, rules};
+use bireme_planner::place::{BlockMapper, Mapper, RandomMapper};
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use parking_lot::Mutex;
+
+use super::leaves::SessionLeaves;
+use super::rank::{Rank, check_temp_dir};
+use super::{Inner, Options, Session};
+
+/// On what stages run by preference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    /// Whatever the mapper finds fastest; for now that is always the CPU.
+    #[default]
+    Auto,
+    /// Only the CPU.
+    Cpu,
+}
+
+/// Failures that tests bring about.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Planning fails on this rank.
+    Planning(usize),
+}
+
+/// Settings of a session; each has a default.
+#[derive(Clone, Debug, Default)]
+pub struct SessionBuilder {
+    threads: Option<usize>,
+    memory_limit: Option<u64>,
+    temp_dir: Option<PathBuf>,
+    batch_rows: Option<usize>,
+    device: Device,
+    seed: u64,
+    local_ranks: Option<usize>,
+    random_mapper: Option<u64>,
+    timeout: Option<Duration>,
+    overwrite: bool,
+    fault: Option<Fault>,
+}
+
+impl SessionBuilder {
+    /// Threads of this process, shared by its ranks; by default as many as its affinity mask has cores.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Bytes this process may hold in hash tables, sorts and queues before it spills; by default no limit.
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Where temporary files go; by default the system's directory for them.
+    #[must_use]
+    pub fn temp_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.temp_dir = Some(directory.into());
+        self
+    }
+
+    /// Rows of a batch, 8192 by default.
+    #[must_use]
+    pub fn batch_rows(mut self, rows: usize) -> Self {
+        self.batch_rows = Some(rows);
+        self
+    }
+
+    /// On what stages run by preference.
+    #[must_use]
+    pub fn device(mut self, device: Device) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// The seed of everything random.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Runs the job on so many ranks that are threads of this process. Not under `mpirun`.
+    #[must_use]
+    pub fn local_ranks(mut self, ranks: usize) -> Self {
+        self.local_ranks = Some(ranks);
+        self
+    }
+
+    /// Places lanes at random: answers must not change.
+    #[must_use]
+    pub fn random_mapper(mut self, seed: u64) -> Self {
+        self.random_mapper = Some(seed);
+        self
+    }
+
+    /// How long a rank waits for another that gives no sign, 10 minutes by default.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Lets `COPY` and writes replace what is there.
+    #[must_use]
+    pub fn overwrite(mut self, overwrite: bool) -> Self {
+        self.overwrite = overwrite;
+        self
+    }
+
+    /// Makes something fail.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn fault(mut self, fault: Fault) -> Self {
+        self.fault = Some(fault);
+        self
+    }
+
+    /// Starts the session: finds the ranks, starts threads, makes the temporary directory.
+    ///
+    /// # Errors
+    /// A setting makes no sense; the process was started under `mpirun` or `srun` but built without the feature `mpi`;
+    /// the temporary directory cannot be used.
+    pub fn build(self) -> Result<Session> {
+        let launch = launch::detect();
+        launch::refuse_without_mpi(&launch)?;
+        self.check(&launch)?;
+        let communicators = self.communicators(&launch)?;
+        let here = communicators.len();
+        let (size, first) = (communicators[0].size(), communicators[0].rank());
+        let cancel = Cancel::new();
+        let timeout = self.timeout.unwrap_or(DEFAULT_TIMEOUT);
+        let switchboards = communicators.iter().map(|communicator| Switchboard::new(Arc::clone(communicator)));
+        let switchboards = switchboards.collect::<Vec<_>>();
+        let control = Control::new(switchboards[0].clone(), cancel.clone(), timeout);
+
+        let machine = Machine::probe(size, first);
+        let threads = self.threads_per_rank(&machine, &launch, here, &control)?;
+        let temp = self.make_temp_dir()?;
+        let progress = Progress::new();
+        let shape = Shape { ranks: size, lanes: size * threads, limited_memory: self.memory_limit.is_some() };
+        let start = Start { builder: &self, threads, temp: temp.path(), cancel: &cancel, progress: &progress, here, timeout };
+        let ranks = communicators.into_iter().zip(switchboards).map(|(communicator, switchboard)| start.rank(communicator, switchboard));
+        let ranks = ranks.collect::<Result<Vec<_>>>()?;
+        let inner = Inner {
+            context: self.context(shape)?,
+            ranks,
+            cancel,
+            progress,
+            bytes_total: AtomicU64::new(0),
+            actions: Mutex::new(0),
+            tables: AtomicU64::new(0),
+            options: Options { lanes: shape.lanes, timeout, overwrite: self.overwrite, seed: self.seed },
+            machine,
+            closed: AtomicBool::new(false),
+            temp,
+        };
+        Ok(Session { inner: Arc::new(inner) })
+    }
+
+    fn check(&self, launch: &Launch) -> Result<()> {
+        let zero = [("threads", self.threads), ("batch_rows", self.batch_rows), ("local_ranks", self.local_ranks)];
+        if let Some((name, _)) = zero.iter().find(|(_, value)| *value == Some(0)) {
+            return Err(Error::user(format!("{name} must be at least 1")));
+        }
+        if launch.ranks > 1 && self.local_ranks.is_some_and(|ranks| ranks > 1) {
+            return Err(Error::user(format!(
+                "local ranks and {} do not go together: this process is already one of {} ranks",
+                launch.launcher, launch.ranks
+            )));
+        }
+        Ok(())
+    }
+
+    fn communicators(&self, launch: &Launch) -> Result<Vec<Arc<dyn Communicator>>> {
+        #[cfg(feature = "mpi")]
+        if launch.ranks > 1 {
+            let communicator: Arc<dyn Communicator> = bireme_engine::comm::mpi::MpiCommunicator::init()?;
+            return Ok(vec![communicator]);
+        }
+        let _ = launch;
+        let group = LocalCommunicator::group(self.local_ranks.unwrap_or(1));
+        Ok(group.into_iter().map(|communicator| communicator as Arc<dyn Communicator>).collect())
+    }
+
+    /// The same number on every rank, or the ranks would plan for different lanes: rank 0's.
+    fn threads_per_rank(&self, machine: &Machine, launch: &Launch, here: usize, control: &Control) -> Result<usize> {
+        let cores = machine.affinity.len().max(1);
+        // More threads than the machine has cores is the user's choice; a mask that hides cores rarely is.
+        let hidden = cores < machine.cores_online;
+        if let Some(threads) = self.threads.filter(|&threads| threads > cores && hidden) {
+            let hint = if launch.ranks > 1 { "; mpirun pins ranks to cores unless told `--bind-to none`" } else { "" };
+            tracing::warn!(threads, cores, "fewer cores than threads{hint}");
+            if first_process(launch) {
+                warn(&format!("this process may use {cores} cores, but {threads} threads were asked for{hint}"));
+            }
+        }
+        let threads = self.threads.unwrap_or_else(|| match launch::local_size() {
+            // Ranks that are not pinned share the cores of their host.
+            Some(neighbours) if here == 1 && cores > 1 => (cores / neighbours.max(1)).max(1),
+            _ => cores,
+        });
+        let threads = (threads / here).max(1);
+        if control.ranks() > here { control.decide_on_root("threads", || Ok(threads)) } else { Ok(threads) }
+    }
+
+    fn make_temp_dir(&self) -> Result<tempfile::TempDir> {
+        let base = self.temp_dir.clone().unwrap_or_else(std::env::temp_dir);
+        let made = std::fs::create_dir_all(&base)
+            .and_then(|()| tempfile::Builder::new().prefix("bireme-").tempdir_in(&base))
+            .map_err(|error| Error::from(error).context(format!("making a temporary directory in {}", base.display())))?;
+        check_temp_dir(made.path())?;
+        Ok(made)
+    }
+
+    /// DataFusion's context, for making programs.
+    fn context(&self, shape: Shape) -> Result<SessionContext> {
+        let mut config = SessionConfig::new().with_default_catalog_and_schema("bireme", "public");
+        if let Some(rows) = self.batch_rows {
+            config = config.with_batch_size(rows);
+        }
+        configure(config.options_mut(), shape);
+        let environment = RuntimeEnvBuilder::new().build_arc().map_err(from_datafusion)?;
+        register_stores(&environment, &[])?;
+        let state = SessionStateBuilder::new()
+            .with_default_features()
+            .with_config(config)
+            .with_runtime_env(environment)
+            .with_physical_optimizer_rules(rules(shape));
+        Ok(SessionContext::new_with_state(overflow::install(state).build()))
+    }
+}
+
+/// What all ranks of this process start with.
+struct Start<'a> {
+    builder: &'a SessionBuilder,
+    threads: usize,
+    temp: &'a std::path::Path,
+    cancel: &'a Cancel,
+    progress: &'a Progress,
+    here: usize,
+    timeout: Duration,
+}
+
+impl Start<'_> {
+    fn rank(&self, communicator: Arc<dyn Communicator>, switchboard: Switchboard) -> Result<Rank> {
+        let number = communicator.rank();
+        let limit = self.builder.memory_limit.map(|bytes| {
+            usize::try_from(bytes / self.here as u64).unwrap_or(usize::MAX)
+        });
+        let budget = Budget::new(limit);
+        let runtime = IslandRuntime::start(number, self.threads, budget.clone(), self.temp)?;
+        let reads = register_stores(runtime.environment(), &[])?;
+        let mapper: Arc<dyn Mapper> = match self.builder.random_mapper {
+            Some(seed) => Arc::new(RandomMapper::new(seed)),
+            None => Arc::new(BlockMapper),
+        };
+        let mut context = RankContext::new(switchboard);
+        context.budget = budget;
+        context.temp_dir = self.temp.to_path_buf();
+        context.batch_rows = self.builder.batch_rows.unwrap_or(context.batch_rows);
+        context.timeout = self.timeout;
+        context.cancel = self.cancel.clone();
+        context.progress = self.progress.clone();
+        let control = context.control();
+        Ok(Rank {
+            number,
+            control,
+            context,
+            runtime: Arc::new(runtime),
+            reads,
+            communicator,
+            slicer: Arc::new(SessionLeaves::default()),
+            mapper,
+            planning_fails: self.builder.fault == Some(Fault::Planning(number)),
+        })
+    }
+}
+
+fn first_process(launch: &Launch) -> bool {
+    launch.rank == 0
+}
+
+/// Said on standard error, because a program that is slow for this reason has no other place to look.
+fn warn(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "warning: {text}");
+}

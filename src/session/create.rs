@@ -1,0 +1,164 @@
+//! `CREATE EXTERNAL TABLE` and `CREATE TABLE [AS]`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use bireme_connectors::memory_table::{LaneBatches, LaneInfo, MemorySink, MemoryTable, lane_infos};
+use bireme_connectors::options::{CsvOptions, FileFormatOptions, IpcOptions, JsonOptions, ParquetOptions, WireSchema};
+use bireme_engine::error::{Error, Result};
+use bireme_planner::Delivery;
+use datafusion::common::TableReference;
+use datafusion::logical_expr::{CreateExternalTable, CreateMemoryTable, LogicalPlan};
+
+use super::Session;
+use crate::frame::DataFrame;
+
+impl Session {
+    pub(super) fn create_external_table(&self, create: &CreateExternalTable) -> Result<DataFrame> {
+        if !self.may_create(&create.name, create.if_not_exists, create.or_replace)? {
+            return self.nothing();
+        }
+        if create.unbounded || !create.order_exprs.is_empty() {
+            return Err(Error::unsupported("CREATE EXTERNAL TABLE with UNBOUNDED or WITH ORDER"));
+        }
+        let columns = create.schema.as_arrow();
+        let schema = (!columns.fields().is_empty()).then(|| Arc::new(columns.clone()));
+        let format = external_format(&create.file_type, schema, &create.options)?;
+        let table = self.file_table(&create.locations, Some(format))?;
+        self.replace(&create.name, table)?;
+        self.nothing()
+    }
+
+    pub(super) fn create_table_as(&self, create: &CreateMemoryTable) -> Result<DataFrame> {
+        if !self.may_create(&create.name, create.if_not_exists, create.or_replace)? {
+            return self.nothing();
+        }
+        let schema: SchemaRef = Arc::new(create.input.schema().as_arrow().clone());
+        if let Some(twice) = duplicate(&schema) {
+            return Err(Error::user(format!("table `{}` would have two columns `{twice}`; rename one", create.name)));
+        }
+        let (here, all) = self.fill(&create.input)?;
+        let table = MemoryTable::partitioned(schema, here, &all)?;
+        self.replace(&create.name, Arc::new(table))?;
+        self.nothing()
+    }
+
+    /// Runs a query into memory: the rows of this process, and what lanes all ranks got, the same list on every rank.
+    pub(super) fn fill(&self, input: &LogicalPlan) -> Result<(LaneBatches, Vec<LaneInfo>)> {
+        let sink = Arc::new(MemorySink::new());
+        self.act(input, Delivery::Lanes, |_| Arc::clone(&sink) as _)?;
+        let here = sink.take();
+        let ours = self.inner.ranks.iter().flat_map(|rank| lane_infos(&here, rank.number)).collect::<Vec<_>>();
+        let all = match self.inner.ranks.as_slice() {
+            [rank] if rank.control.ranks() > 1 => {
+                let all = rank.control.all_gather_values("lanes of a new table", &ours)?;
+                all.into_iter().flatten().collect()
+            }
+            _ => ours,
+        };
+        Ok((here, all))
+    }
+
+    fn may_create(&self, name: &TableReference, if_not_exists: bool, or_replace: bool) -> Result<bool> {
+        let exists = self.inner.context.table_exist(name.clone()).map_err(|error| self.explain_error(error))?;
+        match (exists, if_not_exists, or_replace) {
+            (true, _, true) | (false, _, _) => Ok(true),
+            (true, true, false) => Ok(false),
+            (true, false, false) => {
+                Err(Error::user(format!("table `{name}` exists; DROP TABLE it or use CREATE OR REPLACE")))
+            }
+        }
+    }
+
+    fn replace(&self, name: &TableReference, table: Arc<dyn datafusion::catalog::TableProvider>) -> Result<()> {
+        self.inner.context.deregister_table(name.clone()).map_err(|error| self.explain_error(error))?;
+        self.register_at(name.clone(), table)
+    }
+}
+
+fn duplicate(schema: &SchemaRef) -> Option<&str> {
+    let mut seen = std::collections::BTreeSet::new();
+    schema.fields().iter().map(|field| field.name().as_str()).find(|name| !seen.insert(*name))
+}
+
+/// The read options that `STORED AS … OPTIONS (…)` spell.
+fn external_format(
+    kind: &str,
+    schema: Option<SchemaRef>,
+    options: &HashMap<String, String>,
+) -> Result<FileFormatOptions> {
+    let options = options.iter().map(|(key, value)| (key.to_lowercase(), value.clone())).collect::<BTreeMap<_, _>>();
+    let columns = schema.map(WireSchema);
+    let mut said = Said { kind, options };
+    let format = match kind.to_uppercase().as_str() {
+        "PARQUET" => FileFormatOptions::Parquet(ParquetOptions::default()),
+        "CSV" | "TSV" => {
+            let mut csv = CsvOptions { schema: columns, ..CsvOptions::default() };
+            if kind.eq_ignore_ascii_case("tsv") {
+                csv.delimiter = b'\t';
+            }
+            said.flag(&["format.has_header", "has_header", "header"], &mut csv.header)?;
+            said.byte(&["format.delimiter", "delimiter"], &mut csv.delimiter)?;
+            said.byte(&["format.quote", "quote"], &mut csv.quote)?;
+            csv.escape = said.optional_byte(&["format.escape", "escape"])?;
+            csv.comment = said.optional_byte(&["format.comment", "comment"])?;
+            csv.null_value = said.text(&["format.null_value", "null_value"]).or(csv.null_value);
+            said.flag(&["format.newlines_in_values", "newlines_in_values"], &mut csv.newlines_in_values)?;
+            FileFormatOptions::Csv(csv)
+        }
+        "JSON" | "NDJSON" => FileFormatOptions::Json(JsonOptions { schema: columns, ..JsonOptions::default() }),
+        "ARROW" | "IPC" => FileFormatOptions::Ipc(IpcOptions::default()),
+        other => {
+            return Err(Error::unsupported(format!("STORED AS {other}; formats are PARQUET, CSV, JSON and ARROW")));
+        }
+    };
+    said.nothing_left()?;
+    Ok(format)
+}
+
+/// The options of a statement; what is understood is taken out.
+struct Said<'a> {
+    kind: &'a str,
+    options: BTreeMap<String, String>,
+}
+
+impl Said<'_> {
+    fn text(&mut self, names: &[&str]) -> Option<String> {
+        names.iter().find_map(|name| self.options.remove(*name))
+    }
+
+    fn flag(&mut self, names: &[&str], target: &mut bool) -> Result<()> {
+        match self.text(names).map(|text| text.to_lowercase()).as_deref() {
+            None => Ok(()),
+            Some(yes @ ("true" | "false")) => {
+                *target = yes == "true";
+                Ok(())
+            }
+            Some(other) => Err(Error::user(format!("option {}: expected true or false, found `{other}`", names[0]))),
+        }
+    }
+
+    fn byte(&mut self, names: &[&str], target: &mut u8) -> Result<()> {
+        *target = self.optional_byte(names)?.unwrap_or(*target);
+        Ok(())
+    }
+
+    fn optional_byte(&mut self, names: &[&str]) -> Result<Option<u8>> {
+        match self.text(names).as_deref() {
+            None => Ok(None),
+            Some("\\t") => Ok(Some(b'\t')),
+            Some(text) => match text.as_bytes() {
+                [byte] => Ok(Some(*byte)),
+                _ => Err(Error::user(format!("option {}: expected one byte, found `{text}`", names[0]))),
+            },
+        }
+    }
+
+    fn nothing_left(&self) -> Result<()> {
+        match self.options.keys().next() {
+            None => Ok(()),
+            Some(unknown) => Err(Error::user(format!("STORED AS {} has no option `{unknown}`", self.kind))),
+        }
+    }
+}

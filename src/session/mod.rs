@@ -1,0 +1,253 @@
+//! Sessions: what a program talks to.
+
+mod action;
+mod analyze;
+mod builder;
+mod catalog;
+mod collected;
+mod create;
+mod insert;
+mod leaves;
+mod progress;
+mod rank;
+mod read;
+mod statement;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use bireme_engine::cancel::Cancel;
+use bireme_engine::error::{Error, Result};
+use bireme_engine::machine::Machine;
+use bireme_engine::metrics::Progress;
+use datafusion::prelude::SessionContext;
+use parking_lot::Mutex;
+
+pub use builder::{Device, Fault, SessionBuilder};
+pub use progress::{Canceller, ProgressHandle, ProgressSnapshot};
+use rank::Rank;
+
+use crate::frame::DataFrame;
+
+/// Where programs start: it finds cores and ranks, knows tables, and runs queries. Clones are the same session.
+///
+/// One program runs on every rank and calls the same methods in the same order. With `local_ranks(n)` the ranks are
+/// threads of this process and `main` runs once.
+///
+/// ```
+/// use bireme::prelude::*;
+/// let session = Session::new()?;
+/// let frame = session.sql("SELECT 1 + 1 AS two")?;
+/// assert_eq!(frame.count()?, 1);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Session {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// Tables, views, settings; for making programs, not for running them.
+    context: SessionContext,
+    /// The ranks of this process, ascending: all of them, or one under MPI.
+    ranks: Vec<Rank>,
+    cancel: Cancel,
+    progress: Progress,
+    /// Bytes the current action will read, for progress.
+    bytes_total: AtomicU64,
+    /// Actions so far; held while one runs, so that actions run one after the other.
+    actions: Mutex<u64>,
+    /// Numbers anonymous tables.
+    tables: AtomicU64,
+    options: Options,
+    machine: Machine,
+    closed: AtomicBool,
+    // Removed with everything in it when the session ends.
+    temp: tempfile::TempDir,
+}
+
+/// What the builder was told, with defaults filled in.
+#[derive(Clone, Debug)]
+struct Options {
+    /// Lanes over all ranks.
+    lanes: usize,
+    timeout: Duration,
+    overwrite: bool,
+    #[allow(dead_code, reason = "arrays draw from it; tables do not yet")]
+    seed: u64,
+}
+
+impl Session {
+    /// A session with defaults: all cores this process may use, no memory limit, the ranks it was started with.
+    ///
+    /// # Errors
+    /// As [`SessionBuilder::build`].
+    pub fn new() -> Result<Self> {
+        Self::builder().build()
+    }
+
+    /// A session with settings.
+    pub fn builder() -> SessionBuilder {
+        SessionBuilder::default()
+    }
+
+    /// This process's rank, from 0; with local ranks always 0.
+    pub fn rank(&self) -> usize {
+        self.inner.ranks[0].number
+    }
+
+    /// How many ranks the job has.
+    pub fn ranks(&self) -> usize {
+        self.inner.ranks[0].control.ranks()
+    }
+
+    /// Whether this process prints: true on rank 0.
+    pub fn is_root(&self) -> bool {
+        self.rank() == 0
+    }
+
+    /// What this machine is.
+    pub fn machine(&self) -> &Machine {
+        &self.inner.machine
+    }
+
+    /// The directory of this session's temporary files.
+    pub fn temp_dir(&self) -> PathBuf {
+        self.inner.temp.path().to_path_buf()
+    }
+
+    /// A handle with which another thread can stop what runs.
+    pub fn canceller(&self) -> Canceller {
+        Canceller::new(self.inner.cancel.clone())
+    }
+
+    /// A handle with which another thread can see how far the current action is.
+    pub fn progress_handle(&self) -> ProgressHandle {
+        ProgressHandle::new(&self.inner)
+    }
+
+    /// How far the current action is.
+    pub fn progress(&self) -> ProgressSnapshot {
+        self.progress_handle().snapshot()
+    }
+
+    /// Bytes read so far from each file, over the ranks of this process.
+    pub fn bytes_read(&self) -> std::collections::BTreeMap<String, u64> {
+        let mut read = std::collections::BTreeMap::new();
+        for rank in &self.inner.ranks {
+            for (file, bytes) in rank.reads.per_file() {
+                *read.entry(file).or_default() += bytes;
+            }
+        }
+        read
+    }
+
+    /// Ends the ranks. Every rank calls it, after its last action; a dropped session closes itself.
+    ///
+    /// # Errors
+    /// Another rank does not arrive in time.
+    pub fn close(&self) -> Result<()> {
+        self.inner.close()
+    }
+
+    /// Runs a statement. Queries are lazy and come back as a DataFrame; `CREATE`, `DROP`, `SET`, `INSERT` and `COPY` run
+    /// at once, once per job, and come back with what they report.
+    ///
+    /// # Errors
+    /// The text is not SQL (line, column and a caret are in the message), a table or column does not exist (with the
+    /// nearest name), types do not fit, or running it fails.
+    pub fn sql(&self, text: &str) -> Result<DataFrame> {
+        statement::run(self, text)
+    }
+
+    /// A registered table.
+    ///
+    /// # Errors
+    /// There is no such table; the message has the nearest name.
+    pub fn table(&self, name: &str) -> Result<DataFrame> {
+        let lazy = self.wait(self.inner.context.table(name))?;
+        Ok(self.frame(lazy))
+    }
+
+    /// Waits for DataFusion's planning futures; they wait for nothing themselves.
+    fn wait<T>(&self, future: impl Future<Output = datafusion::common::Result<T>>) -> Result<T> {
+        self.inner.ranks[0].runtime.block_on(async { future.await.map_err(|error| self.explain_error(error)) })
+    }
+
+    fn frame(&self, lazy: datafusion::dataframe::DataFrame) -> DataFrame {
+        DataFrame::new(self.clone(), lazy)
+    }
+
+    /// A frame over rows that every rank has.
+    fn rows(&self, batch: RecordBatch) -> Result<DataFrame> {
+        let lazy = self.inner.context.read_batch(batch).map_err(|error| self.explain_error(error))?;
+        Ok(self.frame(lazy))
+    }
+
+    /// A frame without columns or rows: the answer of `CREATE` and the like.
+    fn nothing(&self) -> Result<DataFrame> {
+        let lazy = self.inner.context.read_empty().map_err(|error| self.explain_error(error))?;
+        let none: Vec<datafusion::logical_expr::Expr> = Vec::new();
+        let lazy = lazy.filter(datafusion::logical_expr::lit(false)).and_then(|lazy| lazy.select(none));
+        Ok(self.frame(lazy.map_err(|error| self.explain_error(error))?))
+    }
+
+    pub(crate) fn overwrites(&self) -> bool {
+        self.inner.options.overwrite
+    }
+
+    /// The sums of two counts over the processes of the job.
+    pub(crate) fn sum_over_ranks(&self, label: &str, ours: (u64, u64)) -> Result<(u64, u64)> {
+        match self.inner.ranks.as_slice() {
+            [rank] if rank.control.ranks() > 1 => {
+                let all = rank.control.all_gather_values(label, &ours)?;
+                Ok(all.into_iter().fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1)))
+            }
+            _ => Ok(ours),
+        }
+    }
+
+    /// What only one process may decide: rank 0's answer, on every rank.
+    pub(crate) fn decide_on_root<T>(&self, label: &str, decide: impl FnOnce() -> Result<T>) -> Result<T>
+    where
+        T: bincode::Encode + bincode::Decode<()>,
+    {
+        // Ranks that are threads share this process: whatever it decides is decided for all of them.
+        match self.inner.ranks.as_slice() {
+            [rank] if rank.control.ranks() > 1 => rank.control.decide_on_root(label, decide),
+            _ => decide(),
+        }
+    }
+}
+
+impl Inner {
+    fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        let timeout = self.options.timeout;
+        match self.ranks.as_slice() {
+            [rank] => rank.communicator.close(timeout),
+            // Ranks wait for each other when they close, so local ones close side by side.
+            ranks => std::thread::scope(|scope| {
+                let closing = ranks.iter().map(|rank| scope.spawn(|| rank.communicator.close(timeout)));
+                let closing = closing.collect::<Vec<_>>();
+                let closed = closing.into_iter().map(|thread| {
+                    thread.join().unwrap_or_else(|_| Err(Error::internal("a rank panicked while it closed")))
+                });
+                closed.collect::<Result<Vec<()>>>().map(drop)
+            }),
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::warn!(%error, "closing a session");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! One rank of a job, as far as it lives in this process.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bireme_connectors::file_scan::{scan_of, verify_files};
+use bireme_connectors::pins_of;
+use bireme_connectors::store::ReadCounters;
+use bireme_engine::comm::Communicator;
+use bireme_engine::control::{Control, agree};
+use bireme_engine::error::{Error, Result};
+use bireme_engine::metrics::RunReport;
+use bireme_engine::run::{RankContext, run};
+use bireme_engine::stage::{Pin, Sink};
+use bireme_operators::island::{IslandRuntime, LeafSlicer};
+use bireme_planner::stage::IslandWorld;
+use bireme_planner::place::Mapper;
+use bireme_planner::{Delivery, Goal, Planned, Planner};
+use datafusion::execution::{SessionState, TaskContext};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+
+/// A rank: its links to the others, its memory, its threads.
+pub(crate) struct Rank {
+    pub number: usize,
+    pub control: Control,
+    pub context: RankContext,
+    pub runtime: Arc<IslandRuntime>,
+    /// Bytes read from files, per file.
+    pub reads: Arc<ReadCounters>,
+    pub communicator: Arc<dyn Communicator>,
+    pub slicer: Arc<dyn LeafSlicer>,
+    pub mapper: Arc<dyn Mapper>,
+    /// Tests make this rank's planning fail.
+    pub planning_fails: bool,
+}
+
+/// What an action asks of each rank.
+pub(crate) struct Action<'a> {
+    pub number: u64,
+    pub program: &'a LogicalPlan,
+    pub delivery: Delivery,
+    /// Nanoseconds since 1970, decided on rank 0: what `now()` says.
+    pub clock: i64,
+}
+
+/// What an action left on one rank.
+pub(crate) struct Acted {
+    pub planned: Planned,
+    pub report: RunReport,
+}
+
+impl Rank {
+    /// Plans, agrees with the other ranks, and runs.
+    pub fn act(&self, state: SessionState, action: &Action<'_>, sink: Arc<dyn Sink>) -> Result<Acted> {
+        let planned = self.plan(state, action.program, Goal { delivery: action.delivery, sink }, action.clock);
+        let planned = planned.and_then(|planned| self.check_files(&planned.physical).map(|()| planned));
+        // Nobody waits for a rank that could not plan: all learn of it here.
+        let fingerprint = planned.as_ref().map(Planned::fingerprint).map_err(Clone::clone);
+        agree(&self.control, action.number, fingerprint)?;
+        let planned = planned?;
+        let report = run(&planned.placed, action.number, &self.context)?;
+        Ok(Acted { planned, report })
+    }
+
+    /// Checks that this rank sees the files of a plan as rank 0 saw them.
+    fn check_files(&self, node: &Arc<dyn ExecutionPlan>) -> Result<()> {
+        if let Some(scan) = scan_of(node.as_ref()) {
+            let pins = pins_of(&scan.file_groups);
+            let here = |pin: &Pin| matches!(pin, Pin::Free) || *pin == Pin::Rank(self.number);
+            let lanes = (0..pins.len()).filter(|&lane| here(&pins[lane])).collect::<Vec<_>>();
+            self.runtime.block_on(verify_files(self.runtime.environment(), scan, &lanes, self.number))?;
+        }
+        node.children().into_iter().try_for_each(|child| self.check_files(child))
+    }
+
+    /// Plans only.
+    pub fn plan(&self, mut state: SessionState, program: &LogicalPlan, goal: Goal, clock: i64) -> Result<Planned> {
+        if self.planning_fails {
+            return Err(Error::internal(format!("planning was made to fail on rank {}", self.number)));
+        }
+        // Aliases that rules invent are numbered afresh, so that all ranks invent the same ones.
+        state.mark_start_execution();
+        state.execution_props_mut().query_execution_start_time = Some(chrono::DateTime::from_timestamp_nanos(clock));
+        let context = TaskContext::from(&state).with_runtime(Arc::clone(self.runtime.environment()));
+        let world = IslandWorld {
+            runtime: Arc::clone(&self.runtime),
+            context: Arc::new(context),
+            slicer: Arc::clone(&self.slicer),
+        };
+        let planner = Planner { ranks: self.control.ranks(), mapper: Arc::clone(&self.mapper), world };
+        planner.plan(&state, program, &goal)
+    }
+}
+
+/// Makes sure that spill files can be written before anything depends on it.
+pub(crate) fn check_temp_dir(path: &Path) -> Result<()> {
+    tempfile::tempfile_in(path)
+        .map(drop)
+        .map_err(|error| Error::from(error).context(format!("using {} for temporary files", path.display())))
+}

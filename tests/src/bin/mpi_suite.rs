@@ -1,0 +1,116 @@
+//! The checks that run under `mpirun`: TPC-H against the oracle, the SQL suite, one copy of every side effect.
+//!
+//! `mpirun -n 2 bireme-mpi-suite [tpch] [slt] [effects] [failures]`; every rank runs it all, rank 0 reports. Exits non-zero if a check
+//! fails on any rank.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test program"
+)]
+
+use std::process::ExitCode;
+
+use bireme::Session;
+use bireme_tests::{compare, oracle, slt, tpch};
+
+fn main() -> ExitCode {
+    std::env::set_current_dir(bireme_tests::root()).expect("the repository exists");
+    let wanted = std::env::args().skip(1).collect::<Vec<_>>();
+    let wants = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    let session = Session::builder().threads(2).build().expect("a session");
+    assert!(session.ranks() > 1, "this program is for mpirun; cargo test covers one process");
+    let mut checks = Checks { session, passed: 0, failed: 0 };
+    if wants("tpch") {
+        tpch_queries(&mut checks);
+    }
+    if wants("slt") {
+        sql_suite(&mut checks);
+    }
+    if wants("effects") {
+        effects(&mut checks);
+    }
+    if checks.session.is_root() {
+        println!("mpi suite on {} ranks: {} passed, {} failed", checks.session.ranks(), checks.passed, checks.failed);
+    }
+    checks.session.close().expect("all ranks end together");
+    if checks.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+struct Checks {
+    session: Session,
+    passed: usize,
+    failed: usize,
+}
+
+impl Checks {
+    fn check(&mut self, name: &str, failure: Option<String>) {
+        match failure {
+            None => self.passed += 1,
+            Some(why) => {
+                self.failed += 1;
+                eprintln!("rank {}: {name}: {why}", self.session.rank());
+            }
+        }
+    }
+}
+
+fn tpch_queries(checks: &mut Checks) {
+    let directory = tpch::data(0.1);
+    let path = directory.to_str().expect("a UTF-8 path");
+    checks.session.register_directory(path).expect("the tables are there");
+    for number in 1..=22 {
+        let statements = tpch::query(number);
+        let mut rows = Ok(Vec::new());
+        for statement in &statements {
+            match checks.session.sql(statement).and_then(|frame| Ok((frame.is_query(), frame.collect()?))) {
+                Ok((true, batches)) => rows = Ok(batches),
+                Ok((false, _)) => {}
+                Err(error) => rows = Err(error),
+            }
+        }
+        // Every rank has every row, so every rank checks them.
+        let failure = match rows {
+            Err(error) => Some(error.to_string()),
+            Ok(rows) => compare::difference(&rows, &oracle::run(&directory, &tpch::TABLES, &statements), false),
+        };
+        checks.check(&format!("q{number}"), failure);
+    }
+}
+
+fn sql_suite(checks: &mut Checks) {
+    for file in slt::files() {
+        let session = checks.session.clone();
+        for table in session.tables() {
+            // A fresh session per file would start MPI twice; dropping what is there does as well.
+            let kind = if session.sql(&format!("DROP VIEW {table}")).is_ok() { "" } else { "TABLE" };
+            if !kind.is_empty() {
+                session.sql(&format!("DROP TABLE {table}")).expect("a table can be dropped");
+            }
+        }
+        let result = slt::run(&file, || session.clone());
+        checks.check(&file.display().to_string(), result.err());
+    }
+}
+
+/// What must happen once for the whole job.
+fn effects(checks: &mut Checks) {
+    let session = checks.session.clone();
+    let scratch = std::env::var("BIREME_SLT_SCRATCH").unwrap_or_else(|_| "/tmp".to_owned());
+    let target = format!("{scratch}/effects.parquet");
+    let _ = session.sql("DROP TABLE IF EXISTS numbers");
+    session.sql("CREATE TABLE numbers AS SELECT value AS n FROM generate_series(1, 1000)").expect("a table");
+    let copied = session.sql(&format!("COPY (SELECT * FROM numbers) TO '{target}'")).and_then(|frame| frame.collect());
+    checks.check("copy", copied.err().map(|error| error.to_string()));
+    let read = session.read_parquet(&target).and_then(|frame| frame.count());
+    let failure = match read {
+        Ok(1000) => None,
+        other => Some(format!("read back {other:?} rows, expected 1000")),
+    };
+    checks.check("copy is published once", failure);
+    let again = session.sql(&format!("COPY (SELECT * FROM numbers) TO '{target}'"));
+    let refused = again.is_err_and(|error| error.to_string().contains("exists"));
+    checks.check("an existing target is refused", (!refused).then(|| "it was not".to_owned()));
+}

@@ -1,0 +1,61 @@
+//! Golden EXPLAIN texts. `UPDATE_GOLDEN=1 cargo test --release -p bireme-tests --test suite explain` refreshes them.
+
+use std::fs;
+
+use bireme::Session;
+use bireme_tests::tpch;
+
+/// Name, ranks, and query of each golden text; `qN` is a TPC-H query.
+const PLANS: [(&str, usize, &str); 14] = [
+    ("values", 1, "SELECT 1 AS one, 'x' AS x"),
+    ("filter", 1, "SELECT n_name FROM nation WHERE n_regionkey = 2"),
+    ("aggregate_one_rank", 1, "SELECT l_returnflag, COUNT(*) AS c FROM lineitem GROUP BY l_returnflag"),
+    ("aggregate_three_ranks", 3, "SELECT l_returnflag, COUNT(*) AS c FROM lineitem GROUP BY l_returnflag"),
+    ("sort_limit", 3, "SELECT o_orderkey FROM orders ORDER BY o_totalprice DESC, o_orderkey LIMIT 5"),
+    ("limit_without_order", 3, "SELECT o_orderkey FROM orders LIMIT 5"),
+    ("broadcast_join", 3, "SELECT n_name, r_name FROM nation JOIN region ON n_regionkey = r_regionkey"),
+    ("partitioned_left_join", 3, "SELECT c_custkey, o_orderkey FROM customer LEFT JOIN orders ON c_custkey = o_custkey"),
+    ("nested_loop_left_join", 3, "SELECT n_name, r_name FROM nation LEFT JOIN region ON n_regionkey < r_regionkey"),
+    ("null_aware_anti_join", 3, "SELECT n_name FROM nation WHERE n_regionkey NOT IN (SELECT r_regionkey FROM region)"),
+    ("scalar_subquery", 3, "SELECT COUNT(*) AS c FROM orders WHERE o_totalprice > (SELECT AVG(o_totalprice) FROM orders)"),
+    ("union", 3, "SELECT n_name AS name FROM nation UNION ALL SELECT r_name FROM region"),
+    ("recursive", 3, "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 5) SELECT * FROM t"),
+    ("window", 3, "SELECT o_orderkey, RANK() OVER (PARTITION BY o_custkey ORDER BY o_totalprice) AS r FROM orders"),
+];
+
+#[test]
+fn plans_are_as_they_were() {
+    let data = tpch::data(0.1);
+    let golden = bireme_tests::root().join("tests/golden");
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let mut failures = Vec::new();
+    for (name, ranks, query) in PLANS {
+        let session = Session::builder().threads(2 * ranks).local_ranks(ranks).build().unwrap();
+        session.register_directory(data.to_str().unwrap()).unwrap();
+        let plan = session.sql(query).unwrap().explain().unwrap();
+        // The directory of the data is the only thing that differs from machine to machine.
+        let place = data.to_str().unwrap();
+        let plan = plan.replace(place, "DATA").replace(place.trim_start_matches('/'), "DATA");
+        let text = format!("{query}\nranks: {ranks}\n\n{}\n", plan.trim_end());
+        let path = golden.join(format!("{name}.txt"));
+        if update {
+            fs::create_dir_all(&golden).unwrap();
+            fs::write(&path, &text).unwrap();
+        } else if fs::read_to_string(&path).unwrap_or_default() != text {
+            failures.push(format!("{name}:\n{text}"));
+        }
+    }
+    assert!(failures.is_empty(), "plans differ from tests/golden (see the head of this file):\n{}", failures.join("\n"));
+}
+
+#[test]
+fn analyze_reports_stages_exchanges_and_ranks() {
+    let session = Session::builder().threads(3).local_ranks(3).build().unwrap();
+    session.register_directory(tpch::data(0.1).to_str().unwrap()).unwrap();
+    let query = "EXPLAIN ANALYZE SELECT o_orderpriority, COUNT(*) FROM orders GROUP BY o_orderpriority";
+    let batches = session.sql(query).unwrap().collect().unwrap();
+    let text = arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string();
+    for wanted in ["s0 rank 0:", "s0 rank 2:", "x0 rank 1:", "rows=", "remote_bytes=", "spilled_bytes=", "wall="] {
+        assert!(text.contains(wanted), "{wanted} is missing in\n{text}");
+    }
+}

@@ -1,0 +1,15 @@
+//! The integration tests, as one program.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests stop where something is wrong"
+)]
+
+mod arrows;
+mod effects;
+mod explain;
+mod sql_suite;
+mod stages;
+mod tpch;
