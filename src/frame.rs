@@ -358,7 +358,8 @@ impl DataFrame {
         for column in columns {
             if !fields.iter().any(|field| field.name() == column || column.ends_with(&format!(".{}", field.name()))) {
                 let known = fields.iter().map(|field| field.name().as_str());
-                let hint = bireme_planner::suggest::nearest(column, known).map(|near| format!("; did you mean `{near}`?"));
+                let hint =
+                    bireme_planner::suggest::nearest(column, known).map(|near| format!("; did you mean `{near}`?"));
                 return Err(Error::user(format!("no column `{column}`{}", hint.unwrap_or_default())));
             }
         }

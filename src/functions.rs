@@ -1,10 +1,11 @@
 //! Functions for DataFrame expressions: DataFusion's, under their SQL names, and a few of ours.
 
+use datafusion::common::ScalarValue;
 pub use datafusion::functions::expr_fn::*;
 pub use datafusion::functions_aggregate::expr_fn::{
-    approx_distinct, approx_median, approx_percentile_cont, array_agg, avg, bit_and, bit_or, bit_xor, bool_and, bool_or,
-    corr, count, count_distinct, covar_pop, covar_samp, first_value, last_value, max, median, min, nth_value, stddev,
-    stddev_pop, var_pop, var_sample,
+    approx_distinct, approx_median, approx_percentile_cont, array_agg, avg, bit_and, bit_or, bit_xor, bool_and,
+    bool_or, corr, count, count_distinct, covar_pop, covar_samp, first_value, last_value, max, median, min, nth_value,
+    stddev, stddev_pop, var_pop, var_sample,
 };
 pub use datafusion::functions_nested::expr_fn as nested;
 pub use datafusion::functions_window::expr_fn::{
@@ -12,8 +13,9 @@ pub use datafusion::functions_window::expr_fn::{
 };
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::{Sort, WindowFunction};
-pub use datafusion::logical_expr::{ExprFunctionExt, case, cast, col, exists, ident, in_subquery, lit, not, try_cast, when};
-use datafusion::common::ScalarValue;
+pub use datafusion::logical_expr::{
+    ExprFunctionExt, case, cast, col, exists, ident, in_subquery, lit, not, try_cast, when,
+};
 
 /// The sum of a column; integers and decimals do not wrap: a sum past its type's range is an error.
 ///

@@ -5,8 +5,9 @@ pub use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 pub use datafusion::logical_expr::{Expr, JoinType};
 
 pub use crate::functions::{
-    ExprFunctionExt, SortOrder, approx_distinct, array_agg, avg, case, cast, col, count, count_distinct, count_star, date,
-    first_value, last_value, lit, max, median, min, not, null, rank, row_number, stddev, sum, try_cast, when, window,
+    ExprFunctionExt, SortOrder, approx_distinct, array_agg, avg, case, cast, col, count, count_distinct, count_star,
+    date, first_value, last_value, lit, max, median, min, not, null, rank, row_number, stddev, sum, try_cast, when,
+    window,
 };
 pub use crate::{
     CsvOptions, DataFrame, Error, ErrorKind, GroupBy, IpcOptions, JsonOptions, ParquetOptions, Result, Session,

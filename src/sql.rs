@@ -47,7 +47,8 @@ pub fn is_complete(text: &str) -> bool {
 /// Parses exactly one statement.
 pub(crate) fn parse(text: &str) -> Result<Statement> {
     let dialect = GenericDialect {};
-    let parsed = DFParserBuilder::new(text).with_dialect(&dialect).build().and_then(|mut parser| parser.parse_statements());
+    let parsed =
+        DFParserBuilder::new(text).with_dialect(&dialect).build().and_then(|mut parser| parser.parse_statements());
     let mut statements = parsed.map_err(|error| syntax_error(text, &error.strip_backtrace()))?;
     match (statements.pop_front(), statements.len()) {
         (Some(statement), 0) => Ok(statement),
@@ -85,9 +86,9 @@ fn syntax_error(text: &str, message: &str) -> Error {
     let message = message.trim_end_matches("\")").replace("\\\"", "\"");
     match message.rsplit_once(" at Line: ") {
         Some((said, place)) => {
-            let mut numbers = place.split(", Column: ").map(|part| {
-                part.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<usize>().ok()
-            });
+            let mut numbers = place
+                .split(", Column: ")
+                .map(|part| part.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<usize>().ok());
             let place = numbers.next().flatten().zip(numbers.next().flatten());
             pointed(text, said, place)
         }

@@ -122,7 +122,9 @@ struct CopyOptions {
 
 impl CopyOptions {
     fn take(&mut self, names: &[&str]) -> Option<String> {
-        names.iter().find_map(|name| self.options.remove(*name).or_else(|| self.options.remove(&format!("format.{name}"))))
+        names
+            .iter()
+            .find_map(|name| self.options.remove(*name).or_else(|| self.options.remove(&format!("format.{name}"))))
     }
 
     fn format(&mut self, kind: &str) -> Result<WriteFormat> {
@@ -148,7 +150,11 @@ impl CopyOptions {
                     csv.delimiter = match delimiter.as_bytes() {
                         [byte] => *byte,
                         b"\\t" => b'\t',
-                        _ => return Err(Error::user(format!("option delimiter: expected one byte, found `{delimiter}`"))),
+                        _ => {
+                            return Err(Error::user(format!(
+                                "option delimiter: expected one byte, found `{delimiter}`"
+                            )));
+                        }
                     };
                 }
                 if let Some(null) = self.take(&["null_value"]) {
@@ -158,7 +164,9 @@ impl CopyOptions {
             }
             "json" | "ndjson" => WriteFormat::Json(JsonWriteOptions::default()),
             "arrow" | "ipc" => WriteFormat::Ipc(IpcWriteOptions::default()),
-            other => return Err(Error::unsupported(format!("COPY … STORED AS {other}; use PARQUET, CSV, JSON or ARROW"))),
+            other => {
+                return Err(Error::unsupported(format!("COPY … STORED AS {other}; use PARQUET, CSV, JSON or ARROW")));
+            }
         })
     }
 

@@ -1,4 +1,4 @@
-//! The scan of a [`FileTable`](crate::file_table::FileTable) on one rank: only its lanes, and only if the files are still those that were planned with.
+//! The scan of a file table on one rank: only its lanes, and only if the files are still those of the snapshot.
 
 use std::sync::Arc;
 

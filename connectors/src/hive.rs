@@ -16,14 +16,14 @@ const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 /// A file's partition columns: names and values.
 type Pairs = Vec<(String, Option<String>)>;
 
+/// A file's values of the partition columns.
+pub(crate) type Values = Vec<Option<String>>;
+
 /// The partition columns of the files and, file by file, their values.
 ///
 /// # Errors
 /// Files lie under different keys.
-pub(crate) fn partitions(
-    files: &[FoundFile],
-    wanted: bool,
-) -> Result<(Vec<PartitionColumn>, Vec<Vec<Option<String>>>)> {
+pub(crate) fn partitions(files: &[FoundFile], wanted: bool) -> Result<(Vec<PartitionColumn>, Vec<Values>)> {
     let pairs: Vec<Pairs> = files.iter().map(|file| if wanted { pairs_of(file) } else { Vec::new() }).collect();
     let keys = |pairs: &Pairs| pairs.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
     let names = pairs.first().map(keys).unwrap_or_default();
@@ -37,7 +37,7 @@ pub(crate) fn partitions(
             keys(&pairs[other]).join(", ")
         )));
     }
-    let values: Vec<Vec<Option<String>>> =
+    let values: Vec<Values> =
         pairs.into_iter().map(|pairs| pairs.into_iter().map(|(_, value)| value).collect()).collect();
     let column = |(place, name): (usize, String)| {
         let known = || values.iter().filter_map(move |values| values[place].as_deref());

@@ -148,7 +148,8 @@ fn cloud(text: &str, scheme: &str) -> Result<Kind> {
     let known = ["s3", "s3a", "gs", "az", "adl", "azure", "abfs", "abfss", "http", "https"];
     if !known.contains(&scheme) {
         return Err(Error::user(format!(
-            "{text}: unknown scheme {scheme}://; known are plain paths, file://, local://, s3://, gs://, az:// and https://"
+            "{text}: unknown scheme {scheme}://; known are plain paths, file://, local://, s3://, gs://, az:// and \
+             https://"
         )));
     }
     if cfg!(not(feature = "cloud")) {

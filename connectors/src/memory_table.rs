@@ -1,8 +1,8 @@
 //! Tables that are held in memory, lane by lane, on the ranks.
 //!
-//! A table made of a user's batches is *replicated*: every process holds all of it, and its lanes may run anywhere. The
-//! result of `CREATE TABLE … AS` stays where it was computed: each lane is tied to the rank that holds it. Every process
-//! knows all lanes with their rows and bytes, but holds the batches of its own alone.
+//! A table made of a user's batches is *replicated*: every process holds all of it, and its lanes may run anywhere.
+//! The result of `CREATE TABLE … AS` stays where it was computed: each lane is tied to the rank that holds it. Every
+//! process knows all lanes with their rows and bytes, but holds the batches of its own alone.
 
 use std::collections::BTreeMap;
 use std::fmt;

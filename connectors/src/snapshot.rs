@@ -181,7 +181,7 @@ impl TableSnapshot {
             }
             if part.compression != merged.compression || part.ipc_stream != merged.ipc_stream {
                 return Err(Error::user(format!(
-                    "the local:// files on the hosts of ranks {first_rank} and {rank} are compressed or laid out differently"
+                    "the local:// files on the hosts of ranks {first_rank} and {rank} differ in compression or layout"
                 )));
             }
             let (here, there) = (merged.files.len(), part.files.len());

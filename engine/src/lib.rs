@@ -3,6 +3,7 @@
 //! The engine knows neither SQL nor DataFusion nor any particular operator. The planner hands it a
 //! [`stage::PlacedPlan`]; [`run::run`] runs this rank's part of it, moving batches over a [`comm::Communicator`].
 
+pub mod block_on;
 pub mod budget;
 pub mod cancel;
 pub mod comm;

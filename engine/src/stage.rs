@@ -226,12 +226,20 @@ impl PlacedPlan {
                 return Err(Error::internal(format!("stage {} has no placement", stage.id)));
             };
             if map.len() != stage.lanes.len() {
-                return Err(Error::internal(format!("stage {}: {} lanes, {} placed", stage.id, stage.lanes.len(), map.len())));
+                return Err(Error::internal(format!(
+                    "stage {}: {} lanes, {} placed",
+                    stage.id,
+                    stage.lanes.len(),
+                    map.len()
+                )));
             }
             for (lane, (&rank, pin)) in map.iter().zip(&stage.lanes).enumerate() {
                 let pinned_elsewhere = matches!(pin, Pin::Rank(want) if *want != rank);
                 if rank >= ranks || pinned_elsewhere {
-                    return Err(Error::internal(format!("stage {} lane {lane}: rank {rank} of {ranks}, wanted {pin:?}", stage.id)));
+                    return Err(Error::internal(format!(
+                        "stage {} lane {lane}: rank {rank} of {ranks}, wanted {pin:?}",
+                        stage.id
+                    )));
                 }
             }
         }
@@ -379,8 +387,12 @@ impl StageGraph {
         let producers = self.stages[exchange.producer.0 as usize].lanes.len();
         match (&exchange.route, &input.feed) {
             (Route::Broadcast, Feed::EveryRank) => Ok(()),
-            (Route::Broadcast, _) | (_, Feed::EveryRank) => wrong("broadcast goes to every rank, and only broadcast".into()),
-            (_, Feed::Lanes(lanes)) if lanes.iter().any(|&lane| lane >= stage.lanes.len()) => wrong("feeds a lane that is not there".into()),
+            (Route::Broadcast, _) | (_, Feed::EveryRank) => {
+                wrong("broadcast goes to every rank, and only broadcast".into())
+            }
+            (_, Feed::Lanes(lanes)) if lanes.iter().any(|&lane| lane >= stage.lanes.len()) => {
+                wrong("feeds a lane that is not there".into())
+            }
             (Route::Gather, Feed::Lanes(lanes)) if lanes.len() != 1 => wrong("gather has one input lane".into()),
             (Route::Keep, Feed::Lanes(lanes)) if lanes.len() != producers => {
                 wrong(format!("{producers} lanes kept, {} read", lanes.len()))

@@ -8,8 +8,8 @@ use bireme_engine::error::Result;
 use bireme_engine::exchange::{Flow, Inlet, Outlet};
 use bireme_engine::run::StageTask;
 use bireme_engine::stage::{Body, Feed, StageInput};
-use futures::future::{BoxFuture, try_join_all};
 use futures::FutureExt;
+use futures::future::{BoxFuture, try_join_all};
 
 /// Reads its only input and hands every batch on.
 #[derive(Debug)]

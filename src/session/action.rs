@@ -12,10 +12,10 @@ use bireme_planner::plan::Discard;
 use bireme_planner::{Delivery, Goal, Planned, explain};
 use datafusion::logical_expr::LogicalPlan;
 
+use super::Session;
 use super::analyze;
 use super::collected::Collected;
 use super::rank::{Acted, Action};
-use super::Session;
 
 impl Session {
     pub(crate) fn collect(&self, program: &LogicalPlan) -> Result<Vec<RecordBatch>> {

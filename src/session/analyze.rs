@@ -52,7 +52,8 @@ pub(super) fn text(plan: &PlacedPlan, reports: &[RunReport]) -> String {
         }
     }
     for report in reports {
-        let _ = writeln!(text, "rank {}: wall={} peak_memory={}", report.rank, Millis(report.wall_ns), report.peak_bytes);
+        let _ =
+            writeln!(text, "rank {}: wall={} peak_memory={}", report.rank, Millis(report.wall_ns), report.peak_bytes);
     }
     text
 }

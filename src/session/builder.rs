@@ -167,8 +167,12 @@ impl SessionBuilder {
         let temp = self.make_temp_dir()?;
         let progress = Progress::new();
         let shape = Shape { ranks: size, lanes: size * threads, limited_memory: self.memory_limit.is_some() };
-        let start = Start { builder: &self, threads, temp: temp.path(), cancel: &cancel, progress: &progress, here, timeout };
-        let ranks = communicators.into_iter().zip(switchboards).map(|(communicator, switchboard)| start.rank(communicator, switchboard));
+        let start =
+            Start { builder: &self, threads, temp: temp.path(), cancel: &cancel, progress: &progress, here, timeout };
+        let ranks = communicators
+            .into_iter()
+            .zip(switchboards)
+            .map(|(communicator, switchboard)| start.rank(communicator, switchboard));
         let ranks = ranks.collect::<Result<Vec<_>>>()?;
         let inner = Inner {
             context: self.context(shape)?,
@@ -236,7 +240,9 @@ impl SessionBuilder {
         let base = self.temp_dir.clone().unwrap_or_else(std::env::temp_dir);
         let made = std::fs::create_dir_all(&base)
             .and_then(|()| tempfile::Builder::new().prefix("bireme-").tempdir_in(&base))
-            .map_err(|error| Error::from(error).context(format!("making a temporary directory in {}", base.display())))?;
+            .map_err(|error| {
+                Error::from(error).context(format!("making a temporary directory in {}", base.display()))
+            })?;
         check_temp_dir(made.path())?;
         Ok(made)
     }
@@ -273,9 +279,8 @@ struct Start<'a> {
 impl Start<'_> {
     fn rank(&self, communicator: Arc<dyn Communicator>, switchboard: Switchboard) -> Result<Rank> {
         let number = communicator.rank();
-        let limit = self.builder.memory_limit.map(|bytes| {
-            usize::try_from(bytes / self.here as u64).unwrap_or(usize::MAX)
-        });
+        let limit =
+            self.builder.memory_limit.map(|bytes| usize::try_from(bytes / self.here as u64).unwrap_or(usize::MAX));
         let budget = Budget::new(limit);
         let runtime = IslandRuntime::start(number, self.threads, budget.clone(), self.temp)?;
         let reads = register_stores(runtime.environment(), &[])?;

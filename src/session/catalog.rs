@@ -40,7 +40,9 @@ impl Session {
     /// The batches' schemas differ, or the name is not one.
     pub fn register_table(&self, name: &str, batches: Vec<RecordBatch>) -> Result<()> {
         let Some(first) = batches.first() else {
-            return Err(Error::user(format!("table `{name}`: no batch, so no columns; register an empty batch instead")));
+            return Err(Error::user(format!(
+                "table `{name}`: no batch, so no columns; register an empty batch instead"
+            )));
         };
         let schema = first.schema();
         if let Some(other) = batches.iter().find(|batch| batch.schema() != schema) {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use bireme_connectors::pins_of;
 use bireme_connectors::memory_table::MemoryScanExec;
+use bireme_connectors::pins_of;
 use bireme_engine::stage::Pin;
 use bireme_operators::island::{LeafSlicer, PlainLeaves, file_scan};
 use datafusion::common::Result;

@@ -1,7 +1,7 @@
 //! Handles for other threads: how far an action is, and how to stop it.
 
-use std::sync::{Arc, Weak};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use bireme_engine::cancel::Cancel;
 use bireme_engine::error::Error;

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bireme_connectors::discover;
 use bireme_connectors::file_table::FileTable;
 use bireme_connectors::location::Location;
 use bireme_connectors::options::{CsvOptions, FileFormatOptions, IpcOptions, JsonOptions, ParquetOptions};
 use bireme_connectors::snapshot::{HostSnapshot, TableSnapshot};
 use bireme_connectors::store::register_store;
-use bireme_connectors::discover;
 use bireme_engine::error::{Error, Result};
 use bireme_engine::machine::host_id;
 use datafusion::catalog::TableProvider;
@@ -98,7 +98,8 @@ impl Session {
 
     fn scan(&self, path: &str, table: Arc<dyn TableProvider>) -> Result<DataFrame> {
         let name = self.anonymous_name(path);
-        let plan = LogicalPlanBuilder::scan(name.as_str(), provider_as_source(table), None).and_then(LogicalPlanBuilder::build);
+        let plan = LogicalPlanBuilder::scan(name.as_str(), provider_as_source(table), None)
+            .and_then(LogicalPlanBuilder::build);
         let plan = plan.map_err(|error| self.explain_error(error))?;
         Ok(self.frame(datafusion::dataframe::DataFrame::new(self.inner.context.state(), plan)))
     }
@@ -112,7 +113,11 @@ impl Session {
     }
 
     /// A table over files, the same on every rank: rank 0 looks at the files and tells the others what it saw.
-    pub(super) fn file_table(&self, paths: &[String], format: Option<FileFormatOptions>) -> Result<Arc<dyn TableProvider>> {
+    pub(super) fn file_table(
+        &self,
+        paths: &[String],
+        format: Option<FileFormatOptions>,
+    ) -> Result<Arc<dyn TableProvider>> {
         let locations = paths.iter().map(|path| Location::parse(path)).collect::<Result<Vec<_>>>()?;
         for location in &locations {
             self.open_store(location)?;
@@ -126,7 +131,8 @@ impl Session {
             self.inner.ranks[0].runtime.block_on(discover(paths, &format, &state))
         };
         let own_disks = locations.iter().any(Location::own_disk);
-        let snapshot = if own_disks { self.look_on_every_host(look)? } else { self.decide_on_root("look at files", look)? };
+        let snapshot =
+            if own_disks { self.look_on_every_host(look)? } else { self.decide_on_root("look at files", look)? };
         Ok(Arc::new(FileTable::try_new(snapshot)?))
     }
 

@@ -47,14 +47,19 @@ pub fn difference(ours: &[RecordBatch], theirs: &[RecordBatch], ordered: bool) -
     }
     if !ordered {
         // Floats are cut to fewer digits for sorting, so that last-bit noise does not change the order.
-        let key = |row: &Vec<Cell>| row.iter().map(|cell| match cell {
-            Cell::Text(text) => text.clone(),
-            Cell::Float(value) => format!("{value:.6e}"),
-        }).collect::<Vec<_>>();
+        let key = |row: &Vec<Cell>| {
+            row.iter()
+                .map(|cell| match cell {
+                    Cell::Text(text) => text.clone(),
+                    Cell::Float(value) => format!("{value:.6e}"),
+                })
+                .collect::<Vec<_>>()
+        };
         ours.sort_by_key(key);
         theirs.sort_by_key(key);
     }
-    let different = ours.iter().zip(&theirs).position(|(a, b)| a.len() != b.len() || !a.iter().zip(b).all(|(a, b)| same(a, b)));
+    let different =
+        ours.iter().zip(&theirs).position(|(a, b)| a.len() != b.len() || !a.iter().zip(b).all(|(a, b)| same(a, b)));
     different.map(|row| format!("row {row}: {:?}, expected {:?}", ours[row], theirs[row]))
 }
 

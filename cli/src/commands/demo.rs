@@ -82,7 +82,9 @@ fn tour(session: &Session, arguments: &Arguments) -> Result<()> {
     output.line(&format!("\nHow {name} runs (`bireme explain`):\n"))?;
     output.line(session.sql(text)?.explain()?.trim_end())?;
     output.line(&format!("\n{}", summary(&times)))?;
-    output.line("\nNext: `bireme generate tpch --scale 1 --out tpch`, then `bireme sql --tables tpch`; or `bireme --help`.")
+    output.line(
+        "\nNext: `bireme generate tpch --scale 1 --out tpch`, then `bireme sql --tables tpch`; or `bireme --help`.",
+    )
 }
 
 /// Runs the queries one after the other and gives the milliseconds of each.

@@ -85,8 +85,9 @@ fn ranks_threads_memory_and_mappers_never_change_answers() {
     assert_eq!(with(&["--ranks", "3"]), expected);
     assert_eq!(with(&["--ranks", "3", "--random-mapper", "7"]), expected);
     assert_eq!(with(&["--ranks", "2", "--threads", "2", "--batch-rows", "100"]), expected);
-    assert_eq!(with(&["--memory-limit", "64MiB", "--temp-dir", &folder.path("")]), expected);
-    assert_eq!(folder.names(), ["lineitem.parquet"], "no temporary file is left");
+    let temp = Folder::new();
+    assert_eq!(with(&["--memory-limit", "64MiB", "--temp-dir", &temp.path("")]), expected);
+    assert!(temp.names().is_empty(), "a temporary file is left: {:?}", temp.names());
 }
 
 #[test]
@@ -108,7 +109,7 @@ fn explain_shows_every_level() {
         run(&[&["explain", "--tables", &tables, "--ranks", "2", "-c", query], more].concat()).good()
     };
     let plan = explain(&[]);
-    for word in ["stage s0", "hash", "lineitem", "ranks:"] {
+    for word in ["stage s0", "hash", "lineitem", "== placement =="] {
         assert!(plan.contains(word), "`{word}` is missing:\n{plan}");
     }
     assert_ne!(explain(&["--analyze"]), plan);

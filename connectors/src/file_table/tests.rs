@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test may end the test")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a failed test may end the test; a skipped one says so")]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -399,4 +399,75 @@ async fn local_files_are_tied_to_their_rank() {
     assert_eq!(pins, [bireme_engine::stage::Pin::Rank(0); 2]);
     let batches = datafusion::physical_plan::collect(plan, context.task_ctx()).await.unwrap();
     assert_eq!(batches[0].column(0).as_primitive::<Int64Type>().value(0), 1);
+}
+
+#[tokio::test]
+async fn compressed_text_files() {
+    use crate::options::Compression;
+    let directory = tempfile::tempdir().unwrap();
+    let good: String = (0..300).map(|number| format!("{number},x\n")).collect();
+    let bad = format!("a,b\n{good}1,2,3\n{good}");
+    let good = format!("a,b\n{good}");
+    for (ending, compression) in
+        [("gz", Compression::Gzip), ("bz2", Compression::Bzip2), ("xz", Compression::Xz), ("zst", Compression::Zstd)]
+    {
+        for (name, text, ok) in [("good", &good, true), ("bad", &bad, false)] {
+            let bytes = bytes::Bytes::from(text.clone());
+            let plain = futures::stream::iter([Ok(bytes)]);
+            let packed = compression.file_type().convert_to_compress_stream(Box::pin(plain)).unwrap();
+            let packed: Vec<bytes::Bytes> = futures::TryStreamExt::try_collect(packed).await.unwrap();
+            let path = directory.path().join(format!("{name}.csv.{ending}"));
+            fs::write(&path, packed.concat()).unwrap();
+            let context = session(4);
+            let format = FileFormatOptions::Csv(CsvOptions { infer_rows: 10, ..CsvOptions::default() });
+            register(&context, path.to_str().unwrap(), format).await.unwrap();
+            let found = sql(&context, "SELECT COUNT(*), SUM(a) FROM t").await;
+            match found {
+                Ok(found) => assert!(ok && found.contains("| 300      | 44850    |"), "{name}.{ending}: {found}"),
+                Err(error) => {
+                    assert!(!ok && message(&error).contains("line 302: 3 fields"), "{name}.{ending}: {error}")
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn empty_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let json = || FileFormatOptions::Json(JsonOptions::default());
+    for (name, format, wanted) in [
+        ("a.csv", csv(), "a.csv is empty: a header line was expected"),
+        ("a.json", json(), "a.json is empty, so its columns are not known"),
+        ("a.parquet", parquet(), "a.parquet is empty"),
+    ] {
+        fs::write(directory.path().join(name), "").unwrap();
+        let path = format!("{}/{name}", text(directory.path()));
+        let error = register(&session(1), &path, format).await.unwrap_err();
+        assert!(message(&error).contains(wanted), "{error}");
+    }
+    fs::write(directory.path().join("b.json"), "{\"a\":1}\n").unwrap();
+    let context = session(2);
+    register(&context, &format!("{}/*.json", text(directory.path())), json()).await.unwrap();
+    assert_eq!(row(&context, "SELECT COUNT(*), SUM(a) FROM t").await, ["1", "1"]);
+    fs::write(directory.path().join("a.csv"), "a,b\n").unwrap();
+    let context = session(2);
+    register(&context, &format!("{}/a.csv", text(directory.path())), csv()).await.unwrap();
+    assert_eq!(row(&context, "SELECT COUNT(*), COUNT(a) FROM t").await, ["0", "0"]);
+}
+
+#[tokio::test]
+async fn a_file_nobody_may_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.csv");
+    fs::write(&path, "a\n1\n").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+    if fs::read(&path).is_ok() {
+        eprintln!("skipped: this user may read every file");
+        return;
+    }
+    let error = register(&session(1), path.to_str().unwrap(), csv()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Resources);
+    assert!(message(&error).contains("a.csv"), "{error}");
 }

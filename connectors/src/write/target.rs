@@ -68,7 +68,8 @@ fn only_data(directory: &Path, target: &str) -> Result<()> {
             only_data(&entry.path(), target)?;
         } else if is_directory || (FileFormatOptions::of_name(&name).is_none() && !name.starts_with(['_', '.'])) {
             return Err(Error::user(format!(
-                "{target} holds other things than data files ({}); Bireme does not overwrite such a directory: remove it first",
+                "{target} holds other things than data files ({}); Bireme does not overwrite such a directory: \
+                 remove it first",
                 entry.path().display()
             )));
         }

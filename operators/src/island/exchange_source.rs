@@ -10,9 +10,7 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result, internal_datafusion_err};
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning};
-use datafusion::physical_plan::execution_plan::{
-    Boundedness, EmissionType, ReplaceChildrenOptions, SchedulingType,
-};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions, SchedulingType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PhysicalExpr, PlanProperties, SendableRecordBatchStream,
@@ -141,7 +139,8 @@ impl ExecutionPlan for ExchangeSource {
             }
             Lanes::Replayed(replays) => {
                 let replay = Arc::clone(replays.get(partition).ok_or_else(missing)?);
-                let batches = stream::once(read_once(replay)).map_ok(|batches| stream::iter(batches.into_iter().map(Ok)));
+                let batches =
+                    stream::once(read_once(replay)).map_ok(|batches| stream::iter(batches.into_iter().map(Ok)));
                 Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches.try_flatten())))
             }
         }

@@ -62,7 +62,7 @@ impl IslandRuntime {
             // Not tokio's own `block_on`, which panics on a thread of another runtime, where a user may be.
             Some(tokio) => {
                 let _inside = tokio.enter();
-                futures::executor::block_on(future)
+                bireme_engine::block_on::block_on(future)
             }
             None => Err(Error::internal("the island runtime has been shut down")),
         }

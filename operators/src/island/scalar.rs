@@ -10,8 +10,8 @@ use bireme_engine::run::StageTask;
 use bireme_engine::stage::{Body, ExchangeId};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::physical_planning_context::{ScalarSubqueryResults, SubqueryIndex};
-use futures::future::BoxFuture;
 use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use crate::errors::from_datafusion;
 
@@ -26,7 +26,12 @@ pub struct ScalarBody {
 
 impl ScalarBody {
     /// Fills `results[index]` with what arrives on `exchange`, a column of type `data_type`.
-    pub fn new(exchange: ExchangeId, data_type: DataType, index: SubqueryIndex, results: ScalarSubqueryResults) -> Self {
+    pub fn new(
+        exchange: ExchangeId,
+        data_type: DataType,
+        index: SubqueryIndex,
+        results: ScalarSubqueryResults,
+    ) -> Self {
         Self { exchange, data_type, index, results }
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bireme_engine::error::Result;
 use bireme_engine::stage::{Pin, Route};
 use datafusion::physical_expr::Partitioning;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::limit::LocalLimitExec;
-use datafusion::physical_plan::ExecutionPlan;
 
 use super::{Builder, Fragment, received};
 

@@ -16,11 +16,7 @@ use super::gather::limited;
 use super::{Builder, Fragment, with_children};
 
 impl Builder {
-    pub(super) fn merge(
-        &mut self,
-        node: &Arc<dyn ExecutionPlan>,
-        merge: &SortPreservingMergeExec,
-    ) -> Result<Fragment> {
+    pub(super) fn merge(&mut self, node: &Arc<dyn ExecutionPlan>, merge: &SortPreservingMergeExec) -> Result<Fragment> {
         let child = limited(self.visit(merge.input())?, merge.fetch());
         let lanes = child.lanes.len();
         if lanes == 1 {

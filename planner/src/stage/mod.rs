@@ -31,9 +31,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use bireme_engine::error::{Error, Result};
-use bireme_engine::stage::{
-    Exchange, ExchangeId, Feed, Output, Pin, Route, Stage, StageGraph, StageId, StageInput,
-};
+use bireme_engine::stage::{Exchange, ExchangeId, Feed, Output, Pin, Route, Stage, StageGraph, StageId, StageInput};
 use bireme_operators::errors::from_datafusion;
 use bireme_operators::island::{ExchangeSource, IslandBody, IslandPlan, IslandRuntime, LeafSlicer};
 use datafusion::execution::TaskContext;

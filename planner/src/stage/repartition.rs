@@ -7,9 +7,9 @@ use bireme_engine::stage::{Pin, Route};
 use bireme_operators::errors::from_datafusion;
 use bireme_operators::hash_partition::HashPartitioner;
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
-use datafusion::physical_plan::ExecutionPlan;
 
 use super::{Builder, Fragment, received};
 
@@ -37,7 +37,9 @@ impl Builder {
             // An exchange mixes its producers; where their order was to be kept, it is made again.
             let sort = SortExec::new(order, fragment.template).with_preserve_partitioning(true);
             fragment.template = Arc::new(sort) as Arc<dyn ExecutionPlan>;
-            fragment.template.check_invariants(datafusion::physical_plan::execution_plan::InvariantLevel::Always)
+            fragment
+                .template
+                .check_invariants(datafusion::physical_plan::execution_plan::InvariantLevel::Always)
                 .map_err(from_datafusion)?;
         }
         Ok(fragment)

@@ -59,9 +59,10 @@ impl Builder {
                 node.apply_expressions(&mut |root| {
                     root.apply(|expr| {
                         if let Some(scalar) = expr.downcast_ref::<ScalarSubqueryExpr>() {
-                            let delivered = self.scalars.iter().filter(|known| {
-                                ScalarSubqueryResults::ptr_eq(&known.results, scalar.results())
-                            });
+                            let delivered = self
+                                .scalars
+                                .iter()
+                                .filter(|known| ScalarSubqueryResults::ptr_eq(&known.results, scalar.results()));
                             read.extend(delivered.map(|known| known.stage));
                         }
                         Ok(TreeNodeRecursion::Continue)

@@ -32,7 +32,8 @@ impl Builder {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let children = node.children().into_iter().cloned().collect::<Vec<_>>();
         if !children.is_empty() {
-            let brought = children.iter().map(|child| self.bring_sources(child, fragment)).collect::<Result<Vec<_>>>()?;
+            let brought =
+                children.iter().map(|child| self.bring_sources(child, fragment)).collect::<Result<Vec<_>>>()?;
             let same = brought.iter().zip(&children).all(|(new, old)| Arc::ptr_eq(new, old));
             return if same { Ok(Arc::clone(node)) } else { with_children(node, brought) };
         }

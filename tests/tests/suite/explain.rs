@@ -14,10 +14,18 @@ const PLANS: [(&str, usize, &str); 14] = [
     ("sort_limit", 3, "SELECT o_orderkey FROM orders ORDER BY o_totalprice DESC, o_orderkey LIMIT 5"),
     ("limit_without_order", 3, "SELECT o_orderkey FROM orders LIMIT 5"),
     ("broadcast_join", 3, "SELECT n_name, r_name FROM nation JOIN region ON n_regionkey = r_regionkey"),
-    ("partitioned_left_join", 3, "SELECT c_custkey, o_orderkey FROM customer LEFT JOIN orders ON c_custkey = o_custkey"),
+    (
+        "partitioned_left_join",
+        3,
+        "SELECT c_custkey, o_orderkey FROM customer LEFT JOIN orders ON c_custkey = o_custkey",
+    ),
     ("nested_loop_left_join", 3, "SELECT n_name, r_name FROM nation LEFT JOIN region ON n_regionkey < r_regionkey"),
     ("null_aware_anti_join", 3, "SELECT n_name FROM nation WHERE n_regionkey NOT IN (SELECT r_regionkey FROM region)"),
-    ("scalar_subquery", 3, "SELECT COUNT(*) AS c FROM orders WHERE o_totalprice > (SELECT AVG(o_totalprice) FROM orders)"),
+    (
+        "scalar_subquery",
+        3,
+        "SELECT COUNT(*) AS c FROM orders WHERE o_totalprice > (SELECT AVG(o_totalprice) FROM orders)",
+    ),
     ("union", 3, "SELECT n_name AS name FROM nation UNION ALL SELECT r_name FROM region"),
     ("recursive", 3, "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 5) SELECT * FROM t"),
     ("window", 3, "SELECT o_orderkey, RANK() OVER (PARTITION BY o_custkey ORDER BY o_totalprice) AS r FROM orders"),
@@ -45,13 +53,18 @@ fn plans_are_as_they_were() {
             failures.push(format!("{name}:\n{text}"));
         }
     }
-    assert!(failures.is_empty(), "plans differ from tests/golden (see the head of this file):\n{}", failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "plans differ from tests/golden (see the head of this file):\n{}",
+        failures.join("\n")
+    );
 }
 
 #[test]
 fn analyze_reports_stages_exchanges_and_ranks() {
     let session = Session::builder().threads(3).local_ranks(3).build().unwrap();
     session.register_directory(tpch::data(0.1).to_str().unwrap()).unwrap();
+    session.sql("SET datafusion.optimizer.repartition_file_min_size = 1024").unwrap();
     let query = "EXPLAIN ANALYZE SELECT o_orderpriority, COUNT(*) FROM orders GROUP BY o_orderpriority";
     let batches = session.sql(query).unwrap().collect().unwrap();
     let text = arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string();

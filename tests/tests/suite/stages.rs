@@ -44,7 +44,9 @@ fn collected_sides_are_replicated_only_where_that_is_right() {
             "RIGHT SEMI" | "RIGHT ANTI" => "b.k",
             _ => "a.k, b.k",
         };
-        for (left, right) in [("small", "big"), ("big", "small"), ("empty", "small"), ("small", "empty"), ("holes", "small")] {
+        for (left, right) in
+            [("small", "big"), ("big", "small"), ("empty", "small"), ("small", "empty"), ("holes", "small")]
+        {
             check(&format!("SELECT {columns} FROM {left} a {kind} JOIN {right} b ON a.k = b.k"));
         }
         // Without keys: nested loops.

@@ -16,9 +16,8 @@ fn data() -> PathBuf {
 
 fn expected(number: usize) -> Vec<RecordBatch> {
     static EXPECTED: OnceLock<Vec<Vec<RecordBatch>>> = OnceLock::new();
-    let all = EXPECTED.get_or_init(|| {
-        (1..=22).map(|number| oracle::run(&data(), &tpch::TABLES, &tpch::query(number))).collect()
-    });
+    let all = EXPECTED
+        .get_or_init(|| (1..=22).map(|number| oracle::run(&data(), &tpch::TABLES, &tpch::query(number))).collect());
     all[number - 1].clone()
 }
 
@@ -67,8 +66,9 @@ fn three_local_ranks_placed_at_random() {
 
 #[test]
 fn under_a_memory_limit() {
-    // Small enough that joins and sorts of this scale do not fit, large enough for what cannot spill.
-    check_all(Session::builder().threads(2).memory_limit(64 << 20));
+    // Joins are sorted and merged under a limit. DataFusion's sorts reserve 10 MiB each for their merge, and q21 has ten
+    // of them at once, so much less is an error that says so.
+    check_all(Session::builder().threads(2).memory_limit(160 << 20));
 }
 
 /// Order matters where SQL orders: q1's keys come sorted.
