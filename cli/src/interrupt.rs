@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use bireme::Canceller;
 use bireme::prelude::{Error, Result};
 
-use crate::{launcher, report};
+use crate::report;
 
-/// Launchers pass one key press on as several signals (SIGINT, then SIGTERM); within this time they count as one.
-const SAME_KEY_PRESS: Duration = Duration::from_millis(800);
+/// Launchers and `timeout` pass one wish on as several signals (SIGINT, then SIGTERM; or once to the process and once to
+/// its group); within this time they count as one.
+const SAME_WISH: Duration = Duration::from_millis(500);
 
 /// Whether a signal came that nobody has acted upon.
 static REQUESTED: AtomicBool = AtomicBool::new(false);
@@ -60,7 +61,7 @@ fn on_signal() {
             REQUESTED.store(true, Ordering::Release);
             thread::spawn(cancel_until_it_ends);
         }
-        Some(at) if launcher::launched() && at.elapsed() < SAME_KEY_PRESS => {}
+        Some(at) if at.elapsed() < SAME_WISH => {}
         // SAFETY: _exit takes no pointers and does not return; nothing of this process is needed any more.
         Some(_) => unsafe { libc::_exit(i32::from(report::OTHER_FAILURE)) },
     }

@@ -7,11 +7,11 @@ use std::fmt::Display;
 use std::io::{Write as _, stderr, stdout};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bireme::prelude::{Error, ErrorKind};
 
-use crate::launcher;
+use crate::{interrupt, launcher};
 
 /// The exit code for mistakes of the user.
 pub(crate) const USER_FAILURE: u8 = 1;
@@ -38,11 +38,21 @@ pub(crate) fn failure(error: &Error) -> ExitCode {
     if rank == 0 {
         line(error);
     } else if alone || error.kind() == ErrorKind::PeerLost {
-        // If rank 0 failed likewise, it has spoken and the launcher ends this process while it waits.
-        std::thread::sleep(Duration::from_secs(1));
-        line(format_args!("rank {rank}: {error}"));
+        // If rank 0 failed likewise, it has spoken, and the launcher wants this process to end while it waits.
+        if !ended_by_launcher(Duration::from_secs(1)) {
+            line(format_args!("rank {rank}: {error}"));
+        }
     }
     ExitCode::from(code(error.kind()))
+}
+
+/// Waits for the signal with which a launcher ends the other processes of a job that failed.
+fn ended_by_launcher(within: Duration) -> bool {
+    let started = Instant::now();
+    while started.elapsed() < within && !interrupt::requested() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    interrupt::requested()
 }
 
 /// Reports what clap found: help that was asked for, or a mistake on the command line.

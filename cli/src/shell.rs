@@ -214,7 +214,7 @@ fn shell_command(runner: &mut Runner, command: &str) -> Result<After> {
         (Some("d"), Some(name), None) => {
             let columns = columns::describe(&runner.session.table(name)?.schema())?;
             let format = if runner.format == Format::None { Format::Table } else { runner.format };
-            runner.output.rows(format, &columns.schema(), &[columns.clone()])?;
+            runner.output.rows(format, &columns.schema(), std::slice::from_ref(&columns))?;
         }
         _ => return Err(Error::user(format!("`\\{}` is no command of the shell; \\? lists them", command.trim()))),
     }

@@ -66,6 +66,8 @@ struct Lane {
 #[derive(Debug)]
 pub struct MemoryTable {
     schema: SchemaRef,
+    /// What an INSERT that leaves a column out puts there, by column.
+    defaults: BTreeMap<String, Expr>,
     lanes: RwLock<Arc<Vec<Lane>>>,
 }
 
@@ -79,7 +81,7 @@ impl MemoryTable {
         let spread = spread(&batches, lanes.max(1))
             .into_iter()
             .map(|batches| Lane { info: LaneInfo::of(None, &batches), batches: Some(Arc::new(batches)) });
-        Ok(Self { schema, lanes: RwLock::new(Arc::new(spread.collect())) })
+        Ok(Self { schema, defaults: BTreeMap::new(), lanes: RwLock::new(Arc::new(spread.collect())) })
     }
 
     /// A table whose lanes lie on the ranks; see [`MemoryTable::append`] for the arguments.
@@ -87,9 +89,16 @@ impl MemoryTable {
     /// # Errors
     /// A batch does not fit the schema, or the lanes of this process and the list of all lanes disagree.
     pub fn partitioned(schema: SchemaRef, here: LaneBatches, all: &[LaneInfo]) -> Result<Self> {
-        let table = Self { schema, lanes: RwLock::default() };
+        let table = Self { schema, defaults: BTreeMap::new(), lanes: RwLock::default() };
         table.append(here, all)?;
         Ok(table)
+    }
+
+    /// The table with values for columns that an INSERT leaves out.
+    #[must_use]
+    pub fn with_defaults(mut self, defaults: BTreeMap<String, Expr>) -> Self {
+        self.defaults = defaults;
+        self
     }
 
     /// Adds rows, after all ranks agreed that the action that made them succeeded. `here` is what the sinks of this
@@ -191,6 +200,10 @@ impl TableProvider for MemoryTable {
 
     fn table_type(&self) -> TableType {
         TableType::Base
+    }
+
+    fn get_column_default(&self, column: &str) -> Option<&Expr> {
+        self.defaults.get(column)
     }
 
     fn statistics(&self) -> Option<Statistics> {

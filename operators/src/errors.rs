@@ -114,9 +114,9 @@ fn arrow_cause(error: &ArrowError) -> Error {
         }
         ArrowError::DivideByZero => Error::user(DIVISION_BY_ZERO),
         ArrowError::ArithmeticOverflow(text) => overflow(text),
-        ArrowError::CastError(text) => Error::user(clean(text)),
-        ArrowError::ParseError(text)
-        | ArrowError::CsvError(text)
+        // A text that is no date, in a query; what cannot be parsed in a file is reported by its reader, with the file.
+        ArrowError::CastError(text) | ArrowError::ParseError(text) => Error::user(clean(text)),
+        ArrowError::CsvError(text)
         | ArrowError::JsonError(text)
         | ArrowError::AvroError(text)
         | ArrowError::IpcError(text)
@@ -385,7 +385,7 @@ mod tests {
             Corrupt,
             "incorrect number of fields for line 3",
         );
-        check(ArrowError::ParseError("Error parsing 'x'".into()).into(), Corrupt, "Error parsing 'x'");
+        check(ArrowError::ParseError("Error parsing 'x'".into()).into(), User, "Error parsing 'x'");
         check(DataFusionError::ResourcesExhausted("no memory".into()), Resources, "no memory");
         check(DataFusionError::NotImplemented("PIVOT".into()), Unsupported, "PIVOT");
         let full = std::io::Error::from(std::io::ErrorKind::StorageFull);

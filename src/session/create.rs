@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use bireme_connectors::memory_table::{LaneBatches, LaneInfo, MemorySink, MemoryTable, lane_infos};
-use bireme_connectors::options::{CsvOptions, FileFormatOptions, IpcOptions, JsonOptions, ParquetOptions, WireSchema};
+use bireme_connectors::options::{Compression, CsvOptions, FileFormatOptions, IpcOptions, JsonOptions, ParquetOptions, WireSchema};
 use bireme_engine::error::{Error, Result};
 use bireme_planner::Delivery;
 use datafusion::common::TableReference;
@@ -39,7 +39,8 @@ impl Session {
             return Err(Error::user(format!("table `{}` would have two columns `{twice}`; rename one", create.name)));
         }
         let (here, all) = self.fill(&create.input)?;
-        let table = MemoryTable::partitioned(schema, here, &all)?;
+        let defaults = create.column_defaults.iter().cloned().collect();
+        let table = MemoryTable::partitioned(schema, here, &all)?.with_defaults(defaults);
         self.replace(&create.name, Arc::new(table))?;
         self.nothing()
     }
@@ -105,9 +106,13 @@ fn external_format(
             csv.comment = said.optional_byte(&["format.comment", "comment"])?;
             csv.null_value = said.text(&["format.null_value", "null_value"]).or(csv.null_value);
             said.flag(&["format.newlines_in_values", "newlines_in_values"], &mut csv.newlines_in_values)?;
+            csv.compression = said.compression()?;
             FileFormatOptions::Csv(csv)
         }
-        "JSON" | "NDJSON" => FileFormatOptions::Json(JsonOptions { schema: columns, ..JsonOptions::default() }),
+        "JSON" | "NDJSON" => {
+            let compression = said.compression()?;
+            FileFormatOptions::Json(JsonOptions { schema: columns, compression, ..JsonOptions::default() })
+        }
         "ARROW" | "IPC" => FileFormatOptions::Ipc(IpcOptions::default()),
         other => {
             return Err(Error::unsupported(format!("STORED AS {other}; formats are PARQUET, CSV, JSON and ARROW")));
@@ -153,6 +158,20 @@ impl Said<'_> {
                 _ => Err(Error::user(format!("option {}: expected one byte, found `{text}`", names[0]))),
             },
         }
+    }
+
+    fn compression(&mut self) -> Result<Option<Compression>> {
+        let Some(text) = self.text(&["format.compression", "compression"]) else { return Ok(None) };
+        Ok(Some(match text.to_lowercase().as_str() {
+            "uncompressed" | "none" => Compression::None,
+            "gzip" | "gz" => Compression::Gzip,
+            "bzip2" | "bz2" => Compression::Bzip2,
+            "xz" => Compression::Xz,
+            "zstd" | "zst" => Compression::Zstd,
+            other => {
+                return Err(Error::user(format!("option compression: `{other}`; use gzip, bzip2, xz, zstd or uncompressed")));
+            }
+        }))
     }
 
     fn nothing_left(&self) -> Result<()> {

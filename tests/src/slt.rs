@@ -11,8 +11,12 @@ use sqllogictest::{DB, DBOutput, DefaultColumnType, Runner};
 
 /// The files of the suite, by name.
 pub fn files() -> Vec<PathBuf> {
-    let directory = crate::root().join("tests/slt");
-    let entries = fs::read_dir(&directory).expect("tests/slt exists");
+    files_in("tests/slt")
+}
+
+/// The `.slt` files of a directory of the repository, by name.
+pub fn files_in(directory: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(crate::root().join(directory)).expect("the directory exists");
     let mut files = entries.map(|entry| entry.expect("an entry").path()).collect::<Vec<_>>();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "slt"));
     files.sort();

@@ -83,7 +83,7 @@ fn explain(arguments: &Arguments, runner: &mut Runner, statement: &str) -> Resul
         other => {
             let column = Arc::new(StringArray::from(vec![plan])) as _;
             let batch = RecordBatch::try_from_iter([("plan", column)])?;
-            runner.output.rows(other, &batch.schema(), &[batch.clone()])?;
+            runner.output.rows(other, &batch.schema(), std::slice::from_ref(&batch))?;
         }
     }
     if runner.timing {

@@ -71,7 +71,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     let threads = tpch.threads.unwrap_or_else(cores);
     let generation = Generation { scale: tpch.scale, tables, out: tpch.out, overwrite: tpch.overwrite, threads };
     let summary = summarize(&generation.run()?)?;
-    Output::stdout().rows(Format::Table, &summary.schema(), &[summary.clone()])
+    Output::stdout().rows(Format::Table, &summary.schema(), std::slice::from_ref(&summary))
 }
 
 /// The cores this process may use.

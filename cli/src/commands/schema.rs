@@ -38,5 +38,5 @@ fn show(session: &Session, arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     let columns = columns::describe(&schema)?;
-    Output::stdout().rows(arguments.format, &columns.schema(), &[columns.clone()])
+    Output::stdout().rows(arguments.format, &columns.schema(), std::slice::from_ref(&columns))
 }

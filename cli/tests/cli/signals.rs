@@ -44,7 +44,7 @@ fn the_first_signal_ends_the_work() {
 fn what_spills_is_wiped_away() {
     let folder = Folder::new();
     let temp = folder.path("");
-    let query = "SELECT x, x % 1000003 AS y FROM generate_series(1, 2000000000) AS t(x) ORDER BY y, x DESC";
+    let query = "SELECT x FROM generate_series(1, 2000000000) AS t(x) ORDER BY x DESC";
     let child = bireme(&["sql", "-c", query, "--format", "none", "--temp-dir", &temp, "--memory-limit", "96MiB"])
         .spawn()
         .unwrap();
@@ -72,4 +72,17 @@ fn a_shell_that_waits_for_input_ends_too() {
     signal(&child, "-TERM");
     ended(child, Duration::from_secs(10)).fails(2, &["cancelled"]);
     drop(open);
+}
+
+#[test]
+fn an_echo_of_a_signal_is_no_second_one() {
+    let folder = Folder::new();
+    let temp = folder.path("");
+    let child = bireme(&["sql", "-c", ENDLESS, "--temp-dir", &temp]).spawn().unwrap();
+    thread::sleep(Duration::from_millis(1000));
+    // As `timeout` does it: to the process, and again to its group.
+    signal(&child, "-INT");
+    signal(&child, "-INT");
+    ended(child, Duration::from_secs(20)).fails(2, &["cancelled"]);
+    assert!(folder.names().is_empty(), "{:?}", folder.names());
 }

@@ -10,7 +10,9 @@ use bireme_engine::run::StageTask;
 use bireme_engine::stage::{Body, ExchangeId};
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
+use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -107,10 +109,34 @@ impl Instance<'_> {
             // A source in a subtree that is not cut (a recursive query): all of it, from its start.
             return Arc::clone(node).reset_state();
         }
-        let children = node.children().into_iter().map(|child| self.rebuild(child)).collect::<Result<Vec<_>, _>>()?;
+        // The children of a union have lanes of their own. One that has none here must show none: some nodes, such as a
+        // sort or a limit, have one lane even over an input without any.
+        let union = node.is::<UnionExec>();
+        let children = node.children().into_iter().map(|child| match union && !self.has_lanes_here(child) {
+            true => Ok(Arc::new(EmptyExec::new(child.schema()).with_partitions(0)) as Arc<dyn ExecutionPlan>),
+            false => self.rebuild(child),
+        });
+        let children = children.collect::<Result<Vec<_>, _>>()?;
         // Recomputed: with fewer lanes, partitionings and what follows from them are others. It also gives every run
         // fresh state, since nodes keep their one-shot state (build sides, metrics) in the instance.
         Arc::clone(node).replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+}
+
+impl Instance<'_> {
+    /// Whether a subtree has a lane on this rank: some source of it is read here, not counting broadcasts, which are
+    /// wherever the stage is.
+    fn has_lanes_here(&self, node: &Arc<dyn ExecutionPlan>) -> bool {
+        if let Some(source) = node.downcast_ref::<ExchangeSource>() {
+            let inlets = self.task.inlets.get(&source.exchange());
+            return !source.is_broadcast() && inlets.is_some_and(|inlets| !inlets.is_empty());
+        }
+        if let Some(slot) = node.downcast_ref::<LeafSlot>() {
+            let lanes = self.plan.leaves.get(&slot.id()).map(Vec::as_slice).unwrap_or_default();
+            return lanes.iter().any(|lane| self.task.lanes.contains(lane));
+        }
+        // A source that is not sliced is read whole wherever its subtree was pinned to.
+        node.children().is_empty() || node.children().into_iter().any(|child| self.has_lanes_here(child))
     }
 }
 

@@ -28,6 +28,7 @@ use crate::errors::to_datafusion;
 pub struct ExchangeSource {
     exchange: ExchangeId,
     properties: Arc<PlanProperties>,
+    broadcast: bool,
     lanes: Lanes,
 }
 
@@ -60,7 +61,17 @@ impl ExchangeSource {
     pub fn new(exchange: ExchangeId, rows: EquivalenceProperties, partitioning: Partitioning) -> Self {
         let properties = PlanProperties::new(rows, partitioning, EmissionType::Incremental, Boundedness::Bounded)
             .with_scheduling_type(SchedulingType::Cooperative);
-        Self { exchange, properties: Arc::new(properties), lanes: Lanes::Template }
+        Self { exchange, properties: Arc::new(properties), broadcast: false, lanes: Lanes::Template }
+    }
+
+    /// The same for an exchange that brings all rows to every rank.
+    pub fn broadcast(exchange: ExchangeId, rows: EquivalenceProperties) -> Self {
+        Self { broadcast: true, ..Self::new(exchange, rows, Partitioning::UnknownPartitioning(1)) }
+    }
+
+    /// Whether it reads a copy that every rank has.
+    pub fn is_broadcast(&self) -> bool {
+        self.broadcast
     }
 
     /// Which exchange it reads.
@@ -81,7 +92,7 @@ impl ExchangeSource {
         } else {
             Lanes::Bound(inlets.into_iter().map(|inlet| Mutex::new(Some(inlet))).collect())
         };
-        Self { lanes, ..Self::new(self.exchange, rows, partitioning) }
+        Self { lanes, broadcast: self.broadcast, ..Self::new(self.exchange, rows, partitioning) }
     }
 }
 

@@ -10,7 +10,7 @@ use bireme_engine::error::Result;
 use bireme_engine::stage::{Feed, Pin, Route, StageInput};
 use bireme_operators::island::ExchangeSource;
 use datafusion::common::JoinType;
-use datafusion::physical_expr::{EquivalenceProperties, Partitioning};
+use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
@@ -76,7 +76,7 @@ impl Builder {
             _ => EquivalenceProperties::new(child.template.schema()),
         };
         let exchange = self.send(child, Route::Broadcast, None)?;
-        let template = Arc::new(ExchangeSource::new(exchange, rows, Partitioning::UnknownPartitioning(1)));
+        let template = Arc::new(ExchangeSource::broadcast(exchange, rows));
         let inputs = vec![StageInput { exchange, feed: Feed::EveryRank }];
         Ok(Fragment { template, lanes: Vec::new(), inputs, leaves: BTreeMap::new(), replayed: Default::default() })
     }

@@ -38,3 +38,16 @@ fn there_are_enough_records() {
     let records: usize = slt::files().iter().map(|file| slt::records(file)).sum();
     assert!(records >= 400, "{records} records");
 }
+
+/// Where SQL's standard says one thing and DataFusion's front end another, the standard's answers wait in
+/// `tests/slt/deviations`. Once a file there holds, it moves to the suite.
+#[test]
+fn known_deviations_still_deviate() {
+    std::env::set_current_dir(bireme_tests::root()).unwrap();
+    let held = slt::files_in("tests/slt/deviations").into_iter().filter(|file| {
+        let result = slt::run(file, || Session::builder().threads(2).build().unwrap());
+        eprintln!("known deviations: {} of {}", if result.is_ok() { "none" } else { "some" }, file.display());
+        result.is_ok()
+    });
+    assert_eq!(held.collect::<Vec<_>>(), Vec::<std::path::PathBuf>::new(), "holds now: move it to tests/slt");
+}
