@@ -20,7 +20,7 @@ use crate::session::Session;
 /// let top = session
 ///     .read_parquet("orders.parquet")?
 ///     .filter(col("o_totalprice").gt(lit(1000)))?
-///     .group_by([col("o_custkey")])
+///     .group_by([col("o_custkey")])?
 ///     .agg([sum(col("o_totalprice")).alias("spent")])?
 ///     .sort([col("spent").desc()])?
 ///     .limit(10)?;
@@ -124,8 +124,16 @@ impl DataFrame {
     }
 
     /// Starts an aggregation; with no keys, all rows are one group.
-    pub fn group_by(&self, keys: impl IntoIterator<Item = Expr>) -> GroupBy {
-        GroupBy { frame: self.clone(), keys: keys.into_iter().collect() }
+    ///
+    /// # Errors
+    /// A column does not exist, or types do not fit.
+    pub fn group_by(&self, keys: impl IntoIterator<Item = Expr>) -> Result<GroupBy> {
+        let keys = keys.into_iter().collect::<Vec<_>>();
+        if !keys.is_empty() {
+            // Names are resolved here, so that the message comes from the line with the mistake.
+            self.select(keys.clone())?;
+        }
+        Ok(GroupBy { frame: self.clone(), keys })
     }
 
     /// Joins on pairs of columns: `left[i] = right[i]`.
@@ -296,7 +304,7 @@ impl DataFrame {
     /// # Errors
     /// As [`DataFrame::collect`].
     pub fn count(&self) -> Result<u64> {
-        let counted = self.group_by([]).agg([crate::functions::count_star().alias("rows")])?;
+        let counted = self.group_by([])?.agg([crate::functions::count_star().alias("rows")])?;
         let batches = counted.collect()?;
         let rows = batches.iter().find(|batch| batch.num_rows() == 1).and_then(|batch| {
             let column = batch.column(0).as_any().downcast_ref::<arrow::array::Int64Array>()?;

@@ -8,7 +8,7 @@
 //!     let lineitem = session.read_parquet("tpch/lineitem.parquet")?;
 //!     lineitem
 //!         .filter(col("l_shipdate").lt_eq(date("1998-09-02")))?
-//!         .group_by([col("l_returnflag"), col("l_linestatus")])
+//!         .group_by([col("l_returnflag"), col("l_linestatus")])?
 //!         .agg([sum(col("l_quantity")).alias("quantity"), count_star().alias("orders")])?
 //!         .sort([col("l_returnflag").asc(), col("l_linestatus").asc()])?
 //!         .show()

@@ -18,6 +18,11 @@ fn rank_from(variable: impl Fn(&str) -> Option<String>) -> usize {
     RANK_VARIABLES.iter().find_map(|name| variable(name)?.parse().ok()).unwrap_or(0)
 }
 
+/// Whether a launcher started this process.
+pub(crate) fn launched() -> bool {
+    RANK_VARIABLES.iter().any(|name| env::var_os(name).is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::rank_from;

@@ -60,6 +60,7 @@ impl EngineOptions {
         let session = builder.build()?;
         report::ranks_have_met();
         interrupt::cancels(session.canceller());
+        interrupt::takes_away(session.temp_dir());
         Ok(session)
     }
 

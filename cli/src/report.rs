@@ -39,7 +39,7 @@ pub(crate) fn failure(error: &Error) -> ExitCode {
         line(error);
     } else if alone || error.kind() == ErrorKind::PeerLost {
         // If rank 0 failed likewise, it has spoken, and the launcher wants this process to end while it waits.
-        if !ended_by_launcher(Duration::from_secs(1)) {
+        if !ended_by_launcher(Duration::from_secs(3)) {
             line(format_args!("rank {rank}: {error}"));
         }
     }

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use bireme_connectors::memory_table::{LaneBatches, LaneInfo, MemorySink, MemoryTable, lane_infos};
-use bireme_connectors::options::{Compression, CsvOptions, FileFormatOptions, IpcOptions, JsonOptions, ParquetOptions, WireSchema};
+use bireme_connectors::options::{
+    Compression, CsvOptions, FileFormatOptions, IpcOptions, JsonOptions, ParquetOptions, WireSchema,
+};
 use bireme_engine::error::{Error, Result};
 use bireme_planner::Delivery;
 use datafusion::common::TableReference;
@@ -22,8 +24,10 @@ impl Session {
         if create.unbounded || !create.order_exprs.is_empty() {
             return Err(Error::unsupported("CREATE EXTERNAL TABLE with UNBOUNDED or WITH ORDER"));
         }
-        let columns = create.schema.as_arrow();
-        let schema = (!columns.fields().is_empty()).then(|| Arc::new(columns.clone()));
+        // The directories' names say the values of partition columns, and so their types.
+        let in_files = |field: &&FieldRef| !create.table_partition_cols.contains(field.name());
+        let columns = create.schema.fields().iter().filter(in_files).cloned().collect::<Vec<_>>();
+        let schema = (!columns.is_empty()).then(|| Arc::new(Schema::new(columns)));
         let format = external_format(&create.file_type, schema, &create.options)?;
         let table = self.file_table(&create.locations, Some(format))?;
         self.replace(&create.name, table)?;
@@ -169,7 +173,9 @@ impl Said<'_> {
             "xz" => Compression::Xz,
             "zstd" | "zst" => Compression::Zstd,
             other => {
-                return Err(Error::user(format!("option compression: `{other}`; use gzip, bzip2, xz, zstd or uncompressed")));
+                return Err(Error::user(format!(
+                    "option compression: `{other}`; use gzip, bzip2, xz, zstd or uncompressed"
+                )));
             }
         }))
     }

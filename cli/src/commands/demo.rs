@@ -63,6 +63,7 @@ fn tour(session: &Session, arguments: &Arguments) -> Result<()> {
     output.line(session.machine().describe().trim_end())?;
 
     let folder = temporary_folder(&arguments.engine)?;
+    interrupt::takes_away(folder.path().into());
     let started = Instant::now();
     let files = Generation {
         scale: arguments.scale,

@@ -91,5 +91,5 @@ fn a_reader_may_stop_early() {
         assert!(output.status.success() && output.stderr.is_empty(), "{format}: {output:?}");
     }
     let line = format!("set -o pipefail; '{program}' sql --help | head -n 1");
-    assert!(Command::new("bash").args(["-c", &line]).status().unwrap().success());
+    assert!(Command::new("bash").args(["-c", &line]).output().unwrap().status.success());
 }

@@ -25,8 +25,6 @@ pub struct Shape {
 pub fn configure(options: &mut ConfigOptions, shape: Shape) {
     options.execution.target_partitions = shape.lanes;
     options.catalog.information_schema = true;
-    // Our tables cut their files into lanes themselves, once, so that every rank sees the same lanes.
-    options.optimizer.repartition_file_scans = false;
     // Join order is ours alone.
     options.optimizer.join_reordering = false;
     // DataFusion's hash joins cannot spill; until ours can, a limited rank sorts and merges.

@@ -58,7 +58,13 @@ fn csv_bytes_are_read_once_too() {
     let session = three_ranks();
     session.sql("SET datafusion.optimizer.repartition_file_min_size = 1024").unwrap();
     let frame = session.read_csv(path.to_str().unwrap()).unwrap();
-    let total = frame.group_by([]).agg([sum(col("n")).alias("s"), count_star().alias("c")]).unwrap().collect().unwrap();
+    let total = frame
+        .group_by([])
+        .unwrap()
+        .agg([sum(col("n")).alias("s"), count_star().alias("c")])
+        .unwrap()
+        .collect()
+        .unwrap();
     let text = arrow::util::pretty::pretty_format_batches(&total).unwrap().to_string();
     assert!(text.contains("79999800000") && text.contains("400000"), "{text}");
     let (size, read) = (fs::metadata(&path).unwrap().len(), session.bytes_read().values().sum::<u64>());

@@ -9,6 +9,7 @@
 
 mod arrows;
 mod effects;
+mod examples;
 mod explain;
 mod sql_suite;
 mod stages;

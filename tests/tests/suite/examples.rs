@@ -1,0 +1,26 @@
+//! The programs of examples/, run as users run them.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use bireme_tests::tpch;
+
+/// Where cargo puts the examples it builds together with this test.
+fn example(name: &str) -> PathBuf {
+    let program = std::env::current_exe().unwrap();
+    let path = program.parent().unwrap().parent().unwrap().join("examples").join(name);
+    assert!(path.exists(), "{} is not built: run `cargo test --workspace`, which builds examples", path.display());
+    path
+}
+
+#[test]
+fn tables() {
+    let scratch = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(tpch::data(0.1), scratch.path().join("tpch")).unwrap();
+    let ended = Command::new(example("tables")).current_dir(scratch.path()).output().unwrap();
+    let text = String::from_utf8(ended.stdout).unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert_eq!(text.lines().count(), 8, "{text}");
+    assert!(text.contains("| l_returnflag | l_linestatus | quantity   | discount | orders |"), "{text}");
+    assert!(text.contains("| R            | F            | 3785523.00 |"), "{text}");
+}
