@@ -181,6 +181,7 @@ impl SessionBuilder {
             progress,
             bytes_total: AtomicU64::new(0),
             actions: Mutex::new(0),
+            externals: Mutex::default(),
             tables: AtomicU64::new(0),
             options: Options { lanes: shape.lanes, timeout, overwrite: self.overwrite, seed: self.seed },
             machine,

@@ -1,8 +1,10 @@
 //! `CREATE EXTERNAL TABLE` and `CREATE TABLE [AS]`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use bireme_connectors::memory_table::{LaneBatches, LaneInfo, MemorySink, MemoryTable, lane_infos};
 use bireme_connectors::options::{
@@ -10,10 +12,12 @@ use bireme_connectors::options::{
 };
 use bireme_engine::error::{Error, Result};
 use bireme_planner::Delivery;
+use datafusion::catalog::TableProvider;
 use datafusion::common::TableReference;
 use datafusion::logical_expr::{CreateExternalTable, CreateMemoryTable, LogicalPlan};
 
 use super::Session;
+use super::insert::{External, full_name};
 use crate::frame::DataFrame;
 
 impl Session {
@@ -28,9 +32,19 @@ impl Session {
         let in_files = |field: &&FieldRef| !create.table_partition_cols.contains(field.name());
         let columns = create.schema.fields().iter().filter(in_files).cloned().collect::<Vec<_>>();
         let schema = (!columns.is_empty()).then(|| Arc::new(Schema::new(columns)));
-        let format = external_format(&create.file_type, schema, &create.options)?;
-        let table = self.file_table(&create.locations, Some(format))?;
+        let format = external_format(&create.file_type, schema.clone(), &create.options)?;
+        let table = match (self.not_there_yet(&create.locations)?, schema) {
+            // A directory to fill: its columns are said, its files come by INSERT.
+            (true, Some(schema)) => {
+                let nothing = RecordBatch::new_empty(Arc::clone(&schema));
+                Arc::new(MemoryTable::replicated(schema, vec![nothing], 1)?) as Arc<dyn TableProvider>
+            }
+            _ => self.file_table(&create.locations, Some(format.clone()))?,
+        };
         self.replace(&create.name, table)?;
+        let partition_by = create.table_partition_cols.clone();
+        let external = External { locations: create.locations.clone(), format, partition_by };
+        self.inner.externals.lock().insert(full_name(&create.name), external);
         self.nothing()
     }
 
@@ -65,6 +79,12 @@ impl Session {
         Ok((here, all))
     }
 
+    /// Whether the location is a directory (its name ends in `/`) that does not exist.
+    fn not_there_yet(&self, locations: &[String]) -> Result<bool> {
+        let [location] = locations else { return Ok(false) };
+        self.decide_on_root("look at a directory", || Ok(location.ends_with('/') && !Path::new(location).exists()))
+    }
+
     fn may_create(&self, name: &TableReference, if_not_exists: bool, or_replace: bool) -> Result<bool> {
         let exists = self.inner.context.table_exist(name.clone()).map_err(|error| self.explain_error(error))?;
         match (exists, if_not_exists, or_replace) {
@@ -76,7 +96,8 @@ impl Session {
         }
     }
 
-    fn replace(&self, name: &TableReference, table: Arc<dyn datafusion::catalog::TableProvider>) -> Result<()> {
+    pub(super) fn replace(&self, name: &TableReference, table: Arc<dyn TableProvider>) -> Result<()> {
+        self.inner.externals.lock().remove(&full_name(name));
         self.inner.context.deregister_table(name.clone()).map_err(|error| self.explain_error(error))?;
         self.register_at(name.clone(), table)
     }

@@ -60,6 +60,8 @@ struct Inner {
     bytes_total: AtomicU64,
     /// Actions so far; held while one runs, so that actions run one after the other.
     actions: Mutex<u64>,
+    /// Tables over files, by full name: where INSERT adds files.
+    externals: Mutex<std::collections::BTreeMap<String, insert::External>>,
     /// Numbers anonymous tables.
     tables: AtomicU64,
     options: Options,

@@ -5,6 +5,7 @@ use bireme_planner::explain;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement as Command, WriteOp};
 use datafusion::sql::parser::{ExplainStatement, Statement};
 
+use super::insert::full_name;
 use super::{Session, analyze};
 use crate::frame::DataFrame;
 use crate::sql::parse;
@@ -35,6 +36,9 @@ fn run_plan(session: &Session, plan: LogicalPlan) -> Result<DataFrame> {
         | LogicalPlan::Statement(
             Command::SetVariable(_) | Command::ResetVariable(_) | Command::Prepare(_) | Command::Deallocate(_),
         )) => {
+            if let LogicalPlan::Ddl(DdlStatement::DropTable(dropped)) = &plan {
+                session.inner.externals.lock().remove(&full_name(&dropped.name));
+            }
             session.wait(session.inner.context.execute_logical_plan(plan))?;
             session.nothing()
         }

@@ -22,9 +22,9 @@ pub const TABLES: [&str; 8] = ["customer", "lineitem", "nation", "orders", "part
 /// A directory with the tables of a scale as Parquet files, with small row groups so that even small tables are cut.
 pub fn data(scale: f64) -> PathBuf {
     let cache = std::env::var_os("BIREME_TEST_DATA").map(PathBuf::from).unwrap_or_else(|| {
-        // Beside the build, so that `cargo clean` removes it and a fresh clone can share it.
-        let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-        target.unwrap_or_else(|| crate::root().join("target")).join("test-data")
+        // Beside the shared build, so that fresh clones need not make it again.
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        home.map_or_else(|| crate::root().join("target"), |home| home.join(".cache/bireme")).join("test-data")
     });
     let directory = cache.join(format!("tpch-{scale}"));
     if !directory.exists() {

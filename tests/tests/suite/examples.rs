@@ -7,9 +7,13 @@ use bireme_tests::tpch;
 
 /// Where cargo puts the examples it builds together with this test.
 fn example(name: &str) -> PathBuf {
-    let program = std::env::current_exe().unwrap();
-    let path = program.parent().unwrap().parent().unwrap().join("examples").join(name);
-    assert!(path.exists(), "{} is not built: run `cargo test --workspace`, which builds examples", path.display());
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let path = target.unwrap_or_else(|| bireme_tests::root().join("target")).join("release/examples").join(name);
+    assert!(
+        path.exists(),
+        "{} is not built: run `cargo test --release --workspace`, which builds examples",
+        path.display()
+    );
     path
 }
 
