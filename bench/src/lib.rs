@@ -1,1 +1,1 @@
-
+//! Benchmarks: query texts under `queries/`; programs that measure come with the operators they measure.

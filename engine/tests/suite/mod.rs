@@ -3,7 +3,12 @@
 //! A case is a program that every rank runs, as users' programs are: it builds a plan, runs it, and compares what all
 //! ranks got by collectives. So the same code is checked with threads as ranks and under mpirun.
 #![allow(dead_code, reason = "the test and the example each use their part")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a case that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a case that cannot go on fails, and says so"
+)]
 
 pub mod bodies;
 mod cases;

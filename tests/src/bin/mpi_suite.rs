@@ -83,11 +83,11 @@ fn tpch_queries(checks: &mut Checks) {
 fn sql_suite(checks: &mut Checks) {
     for file in slt::files() {
         let session = checks.session.clone();
+        // A fresh session for each file would start MPI twice; dropping what the last one left does as well.
         for table in session.tables() {
-            // A fresh session per file would start MPI twice; dropping what is there does as well.
-            let kind = if session.sql(&format!("DROP VIEW {table}")).is_ok() { "" } else { "TABLE" };
-            if !kind.is_empty() {
-                session.sql(&format!("DROP TABLE {table}")).expect("a table can be dropped");
+            let quoted = table.split('.').map(|part| format!("\"{part}\"")).collect::<Vec<_>>().join(".");
+            if session.sql(&format!("DROP VIEW IF EXISTS {quoted}")).is_err() || session.tables().contains(&table) {
+                session.sql(&format!("DROP TABLE {quoted}")).expect("a table can be dropped");
             }
         }
         let result = slt::run(&file, || session.clone());
