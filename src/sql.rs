@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn syntax_errors_point_at_the_place() {
-        let error = parse("SELECT a,\n  FRM t").unwrap_err().to_string();
+        let error = parse("SELECT a\n  FROM t WHERE )").unwrap_err().to_string();
         assert!(error.contains("line 2"), "{error}");
         assert!(error.lines().last().unwrap().ends_with('^'), "{error}");
         assert!(parse("SELECT 1; SELECT 2").unwrap_err().to_string().contains("found 2"));

@@ -29,11 +29,6 @@ pub fn configure(options: &mut ConfigOptions, shape: Shape) {
     options.optimizer.join_reordering = false;
     // DataFusion's hash joins cannot spill; until ours can, a limited rank sorts and merges.
     options.optimizer.prefer_hash_join = !shape.limited_memory;
-    if shape.limited_memory {
-        // Runs in memory are sorted as one. Merging them batch by batch would hold a cursor of row-format keys for each
-        // batch, as much memory again, which cannot spill.
-        options.execution.sort_in_place_threshold_bytes = usize::MAX;
-    }
 }
 
 /// The physical rules, in order: DataFusion's, with ours in their places.
