@@ -1,7 +1,7 @@
 //! The checks that run under `mpirun`: TPC-H against the oracle, the SQL suite, one copy of every side effect.
 //!
-//! `mpirun -n 2 bireme-mpi-suite [tpch] [slt] [effects] [failures]`; every rank runs it all, rank 0 reports. Exits non-zero if a check
-//! fails on any rank.
+//! `mpirun -n 2 bireme-mpi-suite [tpch] [slt] [effects]`; every rank runs it all, rank 0 reports. Exits non-zero if a check
+//! fails on any rank. `mpirun -n 2 bireme-mpi-suite failures` makes planning fail on rank 1, for its whole session.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,14 +13,17 @@
 
 use std::process::ExitCode;
 
-use bireme::Session;
+use bireme::{Fault, Session};
 use bireme_tests::{compare, oracle, slt, tpch};
 
 fn main() -> ExitCode {
     std::env::set_current_dir(bireme_tests::root()).expect("the repository exists");
     let wanted = std::env::args().skip(1).collect::<Vec<_>>();
     let wants = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
-    let session = Session::builder().threads(2).build().expect("a session");
+    let failing = wanted.iter().any(|wanted| wanted == "failures");
+    let builder = Session::builder().threads(2);
+    let builder = if failing { builder.fault(Fault::Planning(1)) } else { builder };
+    let session = builder.build().expect("a session");
     assert!(session.ranks() > 1, "this program is for mpirun; cargo test covers one process");
     let mut checks = Checks { session, passed: 0, failed: 0 };
     if wants("tpch") {
@@ -31,6 +34,9 @@ fn main() -> ExitCode {
     }
     if wants("effects") {
         effects(&mut checks);
+    }
+    if failing {
+        planning_failure(&mut checks);
     }
     if checks.session.is_root() {
         println!("mpi suite on {} ranks: {} passed, {} failed", checks.session.ranks(), checks.passed, checks.failed);
@@ -93,6 +99,16 @@ fn sql_suite(checks: &mut Checks) {
         let result = slt::run(&file, || session.clone());
         checks.check(&file.display().to_string(), result.err());
     }
+}
+
+/// Every rank ends with the cause of the one that could not plan, and none waits for it.
+fn planning_failure(checks: &mut Checks) {
+    let ended = checks.session.sql("SELECT 1").and_then(|frame| frame.collect());
+    let failure = match ended {
+        Err(error) if error.to_string().contains("made to fail on rank 1") => None,
+        other => Some(format!("expected the cause of rank 1, got {other:?}")),
+    };
+    checks.check("planning fails on rank 1", failure);
 }
 
 /// What must happen once for the whole job.

@@ -40,6 +40,9 @@ fn every_byte_is_read_once_by_all_ranks_together() {
     };
     let (rows, alone) = read_by(Session::builder().threads(1).build().unwrap());
     let (rows_of_three, three) = read_by(three_ranks());
+    // Read by one rank alone it would be read once as well: the file must be cut, a lane to each rank.
+    let plan = three_ranks().read_parquet(data.join("lineitem.parquet").to_str().unwrap()).unwrap().explain().unwrap();
+    assert!(plan.contains("file_groups={3 groups") && plan.contains("lanes on ranks 0 1 2"), "{plan}");
     assert_eq!(rows, 600_572);
     assert_eq!(rows, rows_of_three);
     let size = fs::metadata(data.join("lineitem.parquet")).unwrap().len();
