@@ -13,31 +13,55 @@
 //! - [`file_table`]: the table DataFusion plans with; [`file_scan`]: its scan, sliced and checked on each rank;
 //!   [`named_source`]: errors that name file and line; [`store`]: counts the bytes that are read.
 //! - [`memory_table`]: tables that are held in memory, replicated or on the ranks.
+//! - [`parquet_scan`]: Parquet files as morsel sources for native pipelines, without DataFusion.
 //! - [`mod@write`]: files, published together.
 //! - [`error`]: DataFusion's errors with kinds.
 //!
 //! It knows DataFusion's tables and the engine's sinks, and neither the planner nor operators.
 
+#[cfg(feature = "datafusion")]
 mod csv_nulls;
+#[cfg(feature = "datafusion")]
 mod discover;
+#[cfg(feature = "datafusion")]
 pub mod error;
+#[cfg(feature = "datafusion")]
 mod file_error;
+#[cfg(feature = "datafusion")]
 mod file_groups;
+#[cfg(feature = "datafusion")]
 pub mod file_scan;
+#[cfg(feature = "datafusion")]
 pub mod file_table;
+#[cfg(feature = "datafusion")]
 mod format;
+#[cfg(feature = "datafusion")]
 mod glob;
+#[cfg(feature = "datafusion")]
 mod hive;
+#[cfg(feature = "datafusion")]
 mod ipc;
+#[cfg(feature = "datafusion")]
 pub mod location;
+#[cfg(feature = "datafusion")]
 pub mod memory_table;
+#[cfg(feature = "datafusion")]
 mod merge_schemas;
+#[cfg(feature = "datafusion")]
 pub mod named_source;
+#[cfg(feature = "datafusion")]
 pub mod options;
+#[cfg(feature = "datafusion")]
 pub mod snapshot;
+#[cfg(feature = "datafusion")]
 pub mod store;
+#[cfg(feature = "datafusion")]
 mod text_position;
+#[cfg(feature = "datafusion")]
 pub mod write;
 
+#[cfg(feature = "datafusion")]
 pub use discover::discover;
+#[cfg(feature = "datafusion")]
 pub use file_groups::pins_of;
+pub mod parquet_scan;

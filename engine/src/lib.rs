@@ -14,6 +14,7 @@ pub mod hash;
 pub mod launch;
 pub mod machine;
 pub mod metrics;
+pub mod morsel;
 pub mod run;
 pub mod spill;
 pub mod stage;

@@ -1,11 +1,18 @@
 //! Computes: each operator once, with its slow reference for the tests.
 //!
-//! Operators know batches, inlets and outlets; they know no ranks beyond their lanes, no MPI, and no plan. DataFusion
-//! *plans* appear only in [`island`].
+//! Operators know batches, chunks, inlets and outlets; they know no ranks beyond their lanes, no MPI, and no plan. DataFusion
+//! *plans* appear only in [`island`]; what needs DataFusion at all stands behind the feature `datafusion`, so that
+//! pipelines and their operators build and test in seconds without it.
 
+#[cfg(feature = "datafusion")]
 pub mod checked_sum;
+#[cfg(feature = "datafusion")]
 pub mod errors;
 pub mod forward;
+#[cfg(feature = "datafusion")]
 pub mod hash_partition;
+#[cfg(feature = "datafusion")]
 pub mod island;
+#[cfg(feature = "datafusion")]
 pub mod overflow;
+pub mod pipeline;

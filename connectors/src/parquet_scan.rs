@@ -1,0 +1,1 @@
+//! Parquet files as morsel sources: pages decoded by code of our own, selection first.

@@ -1,0 +1,6 @@
+//! Fused pipelines: the language they are written in, and the CPU back end that runs them.
+
+pub mod ir;
+mod resources;
+
+pub use resources::Resources;
