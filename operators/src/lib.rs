@@ -4,6 +4,7 @@
 //! *plans* appear only in [`island`]; what needs DataFusion at all stands behind the feature `datafusion`, so that
 //! pipelines and their operators build and test in seconds without it.
 
+pub mod aggregate;
 #[cfg(feature = "datafusion")]
 pub mod checked_sum;
 #[cfg(feature = "datafusion")]
