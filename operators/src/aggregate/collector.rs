@@ -209,8 +209,8 @@ impl Collector {
             self.reservation.grow(missing);
             return Ok(());
         }
-        if (self.level + 1) * self.shared.tuning.radix_bits > 64 {
-            return Err(refusal.context("grouping: rows of one hash do not fit in memory, nor can they be taken apart"));
+        if !self.has_keys() || (self.level + 1) * self.shared.tuning.radix_bits > 64 {
+            return Err(refusal.context("grouping: the values of one group do not fit in memory"));
         }
         self.flush()?;
         if let Some(partitions) = &mut self.partitions {

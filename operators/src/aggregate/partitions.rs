@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Decimal256Array, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat, take};
-use arrow::datatypes::{DataType, Decimal128Type, Int64Type, SchemaRef, i256};
+use arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, Int64Type, SchemaRef, i256};
 use bireme_engine::error::{Error, Result};
 use bireme_engine::hash::hash_columns;
 use bireme_engine::morsel::{CHUNK_ROWS, Chunk, to_logical};
@@ -75,11 +75,9 @@ impl Partitions {
         // One form for all chunks: pieces are put together when they go to disk, and hashed by value.
         let mut columns = Vec::with_capacity(chunk.columns.len());
         for (column, field) in chunk.columns.iter().zip(schema.fields()) {
-            columns.push(if is_exact(column, field.data_type()) {
-                column.clone()
-            } else {
-                plain(column, field.data_type())?
-            });
+            // Exact sums stay as narrow as they came.
+            let exact = matches!(field.data_type(), DataType::Decimal256(..));
+            columns.push(if exact { column.clone() } else { plain(column, field.data_type())? });
         }
         let keys = match load {
             Load::Input => shared.plan.keys.iter().map(|&key| columns[key].clone()).collect::<Vec<_>>(),
@@ -89,7 +87,7 @@ impl Partitions {
         hash_columns(&keys, chunk.rows, &mut hashes)?;
         let (order, starts) = self.order(shared, &hashes);
         for column in &mut columns {
-            *column = take(column, &order, None)?;
+            *column = compact(take(column, &order, None)?);
         }
         let chunk = Chunk::new(columns, chunk.rows);
         self.bytes += bytes(&chunk) + starts.len() * 4;
@@ -200,11 +198,6 @@ pub(super) fn cut(chunk: &Chunk, mut take: impl FnMut(Chunk) -> Result<()>) -> R
     Ok(())
 }
 
-/// Exact sums come as wide as they need.
-fn is_exact(column: &ArrayRef, wanted: &DataType) -> bool {
-    matches!(wanted, DataType::Decimal256(..)) && !matches!(column.data_type(), DataType::Decimal256(..))
-}
-
 /// A carried column in the plain form.
 fn plain(column: &ArrayRef, wanted: &DataType) -> Result<ArrayRef> {
     match (column.data_type(), wanted) {
@@ -226,6 +219,7 @@ pub(super) fn widened(column: &ArrayRef, wanted: &DataType) -> Result<ArrayRef> 
         DataType::Decimal128(..) => {
             column.as_primitive::<Decimal128Type>().values().iter().map(|&value| i256::from_i128(value)).collect()
         }
+        DataType::Decimal256(..) => column.as_primitive::<Decimal256Type>().values().to_vec(),
         _ => return plain(column, wanted),
     };
     let wide = Decimal256Array::new(wide.into(), column.nulls().cloned());
@@ -243,6 +237,16 @@ fn join(schema: &SchemaRef, parts: &[Chunk]) -> Result<RecordBatch> {
     let rows = parts.iter().map(|part| part.rows).sum();
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
+}
+
+/// Texts in the order of their rows: who merges a partition reads them one after the other, and the buffers they came in
+/// may go.
+fn compact(column: ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        DataType::Utf8View => Arc::new(column.as_string_view().gc()),
+        DataType::BinaryView => Arc::new(column.as_binary_view().gc()),
+        _ => column,
+    }
 }
 
 /// Bytes of a chunk's own: of texts only the views and what is not in them.

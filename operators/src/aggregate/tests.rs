@@ -387,6 +387,10 @@ fn check(spec: &AggregateSpec, input: &[Vec<Value>], run: &Run) {
     for (way, found) in ways.into_iter().enumerate() {
         match (&expected, found) {
             (Some(expected), Ok(found)) => assert_eq!(*expected, found, "way {way} of {spec} with {run:?}"),
+            // The set of one group cannot be taken apart.
+            (_, Err(error)) if run.budget == Some(1) && error.kind() == ErrorKind::Resources => {
+                assert!(spec.calls.iter().any(|call| call.distinct), "{error}");
+            }
             (None, Err(error)) => assert!(error.message().starts_with("arithmetic overflow"), "{error}"),
             (expected, found) => panic!("way {way} of {spec} with {run:?}: {expected:?} but {found:?}"),
         }
@@ -430,7 +434,7 @@ fn any_calls() -> impl Strategy<Value = Vec<AggregateCall>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn groups_as_the_slow_way_does(
