@@ -19,7 +19,7 @@
 //! |---|---|
 //! | [`plan`] | takes the specification apart into keys, states, sets |
 //! | [`column`], [`intern`], [`layout`] | key columns as integers, texts as numbers, integers as words |
-//! | [`keys`], [`dense`], [`table`] | words to group numbers, by mixed radix or by hash |
+//! | [`keys`], [`dense`], [`gather`], [`table`] | words to group numbers, by mixed radix or by hash |
 //! | [`states`] | counts, sums, extremes by group |
 //! | [`groups`] | one table: a chunk's rows to keys, states and sets |
 //! | [`collector`], [`partitions`] | memory: flushing, passing on, spilling |
@@ -44,6 +44,7 @@ use crate::pipeline::ir::{AggregateMode, AggregateSpec};
 mod collector;
 mod column;
 mod dense;
+mod gather;
 mod groups;
 mod intern;
 mod keys;

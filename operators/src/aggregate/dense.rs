@@ -4,6 +4,7 @@
 //! number in mixed radix, `Σ (value - low) · stride`; a NULL is one more value of its column.
 
 use super::column::{Column, Kind};
+use super::gather::{Found, gather};
 use super::intern::Interner;
 use super::table::NONE;
 
@@ -30,6 +31,7 @@ pub(super) struct Dense {
     slots: Vec<u32>,
     limit: u64,
     failures: u32,
+    found: Found,
     /// The slot of each row of the last chunk.
     places: Vec<u32>,
 }
@@ -46,6 +48,7 @@ impl Dense {
             slots: Vec::new(),
             limit,
             failures: 0,
+            found: Found::All,
             places: Vec::new(),
         }
     }
@@ -100,9 +103,13 @@ impl Dense {
             }
         }
         groups.clear();
-        let slots = self.slots.as_slice();
-        groups.extend(self.places.iter().map(|&place| slots[place as usize]));
-        true
+        self.found = gather(&self.slots, &self.places, groups);
+        self.found != Found::Outside
+    }
+
+    /// Whether the last chunk had keys that were not known.
+    pub(super) fn has_missed(&self) -> bool {
+        self.found != Found::All
     }
 
     /// Notes the group of a row of the last chunk.

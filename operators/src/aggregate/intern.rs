@@ -12,6 +12,7 @@ use arrow::datatypes::ByteViewType;
 use bireme_engine::error::{Error, Result};
 use bireme_engine::hash::hash_bytes;
 
+use super::gather::{Found, gather};
 use super::table::{NONE, fold, prefetch};
 
 const INLINE: usize = 12;
@@ -103,6 +104,15 @@ impl Interner {
     ) -> Result<()> {
         let mut dictionary = self.dictionary(values, views.views());
         let known = &mut dictionary.numbers;
+        // Mostly all codes were met before, and nothing is NULL: then it is one look-up a row.
+        if nulls.is_none() {
+            let from = numbers.len();
+            if gather(known, codes, numbers) == Found::All {
+                self.dictionaries.push(dictionary);
+                return Ok(());
+            }
+            numbers.truncate(from);
+        }
         numbers.reserve(codes.len());
         for (row, &code) in codes.iter().enumerate() {
             if nulls.is_some_and(|nulls| nulls.is_null(row)) {

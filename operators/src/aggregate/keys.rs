@@ -77,7 +77,7 @@ impl Keys {
             return Ok(());
         }
         // What the dense slots do not know, the table does.
-        if groups.contains(&NONE) {
+        if self.dense.has_missed() {
             self.pack(&encoded, rows);
             for (row, (group, key)) in groups.iter_mut().zip(self.words.chunks_exact(self.layout.words)).enumerate() {
                 if *group == NONE {

@@ -91,12 +91,41 @@ impl Table {
     }
 
     fn assign_near(&mut self, keys: &[u64], hashes: &[u64], groups: &mut [u32]) {
-        for (row, (group, &key)) in groups.iter_mut().zip(keys).enumerate() {
-            if let Some(&later) = hashes.get(row + AHEAD) {
-                prefetch(&self.near, later as usize & self.near.len().wrapping_sub(1));
+        let mut row = 0;
+        while row < keys.len() {
+            row = self.find_near(keys, hashes, groups, row);
+            if row < keys.len() {
+                groups[row] = self.near_one(keys[row], hashes[row]);
+                row += 1;
             }
-            *group = self.near_one(key, hashes[row]);
         }
+    }
+
+    /// Finds the groups of rows up to the first that has none; its place.
+    fn find_near(&self, keys: &[u64], hashes: &[u64], groups: &mut [u32], start: usize) -> usize {
+        let (slots, mask) = (self.near.as_slice(), self.near.len().wrapping_sub(1));
+        if slots.is_empty() {
+            return start;
+        }
+        for row in start..keys.len() {
+            if let Some(&later) = hashes.get(row + AHEAD) {
+                prefetch(slots, later as usize & mask);
+            }
+            let (key, mut at) = (keys[row], hashes[row] as usize & mask);
+            loop {
+                // SAFETY: there are `mask + 1` slots.
+                let slot = unsafe { slots.get_unchecked(at) };
+                if slot.group == NONE {
+                    return row;
+                }
+                if slot.key == key {
+                    groups[row] = slot.group;
+                    break;
+                }
+                at = (at + 1) & mask;
+            }
+        }
+        keys.len()
     }
 
     #[inline]
