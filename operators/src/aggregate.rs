@@ -17,13 +17,13 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`plan`] | takes the specification apart into keys, states, sets |
-//! | [`column`], [`intern`], [`layout`] | key columns as integers, texts as numbers, integers as words |
-//! | [`keys`], [`dense`], [`gather`], [`table`] | words to group numbers, by mixed radix or by hash |
-//! | [`states`] | counts, sums, extremes by group |
-//! | [`groups`] | one table: a chunk's rows to keys, states and sets |
-//! | [`collector`], [`partitions`] | memory: flushing, passing on, spilling |
-//! | [`scan`], [`results`] | merging, and what comes out |
+//! | `plan` | takes the specification apart into keys, states, sets |
+//! | `column`, `intern`, `layout` | key columns as integers, texts as numbers, integers as words |
+//! | `keys`, `dense`, `gather`, `table` | words to group numbers, by mixed radix or by hash |
+//! | `states` | counts, sums, extremes by group |
+//! | `groups` | one table: a chunk's rows to keys, states and sets |
+//! | `collector`, `partitions` | memory: flushing, passing on, spilling |
+//! | `scan`, `results` | merging, and what comes out |
 //!
 //! A DISTINCT aggregate is one over the members of a set of (group, value); the set is a table of the same kind, and
 //! travels as rows of its own when tables are merged.

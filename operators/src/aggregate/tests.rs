@@ -434,7 +434,7 @@ fn any_calls() -> impl Strategy<Value = Vec<AggregateCall>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn groups_as_the_slow_way_does(
