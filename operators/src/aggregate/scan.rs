@@ -17,6 +17,7 @@ use super::Shared;
 use super::collector::{Collected, Collector};
 use super::partitions::{Partitions, cut};
 use super::results::output;
+use crate::pipeline::ir::AggregateMode;
 
 const CHUNKS: usize = 4;
 
@@ -55,7 +56,9 @@ impl GroupScan {
     }
 
     fn new(shared: &Arc<Shared>, morsels: Vec<Morsel>, reservation: Option<Reservation>) -> Self {
-        let left = Arc::new(AtomicUsize::new(shared.plan.limit.unwrap_or(usize::MAX)));
+        // A part of a group's states is worth nothing without the others: of those no group may be left out.
+        let whole = shared.plan.mode != AggregateMode::Partial || shared.plan.calls.is_empty();
+        let left = Arc::new(AtomicUsize::new(shared.plan.limit.filter(|_| whole).unwrap_or(usize::MAX)));
         Self { shared: Arc::clone(shared), morsels, left, _reservation: reservation }
     }
 }
