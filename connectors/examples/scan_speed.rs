@@ -13,7 +13,7 @@ use std::time::Instant;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Date32Type, Int64Type};
-use bireme_connectors::parquet_scan::{FilePart, FooterCache, ParquetSource};
+use bireme_connectors::parquet_scan::{FilePart, ParquetSource};
 use bireme_engine::error::{Error, Result};
 use bireme_engine::metrics::StageMetrics;
 use bireme_engine::morsel::{ColumnRange, Predicate, ScanRequest, Source, Verdict};

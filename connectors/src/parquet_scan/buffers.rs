@@ -154,6 +154,7 @@ mod tests {
         assert!(pool.idle.lock().is_empty());
         assert_eq!(arrow.len(), 10);
         drop(arrow);
-        assert_eq!(pool.take(100_000).unwrap().as_ptr(), at);
+        let again = pool.take(100_000).unwrap();
+        assert_eq!(again.as_ptr(), at);
     }
 }

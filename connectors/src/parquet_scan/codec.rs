@@ -10,7 +10,7 @@ use parquet::column::page::PageReader;
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::serialized_reader::SerializedPageReader;
 
-use super::buffers::{Bytes, PageBuffer, Pool};
+use super::buffers::{Bytes, PageBuffer, Pool, SLACK};
 use super::damage::{Damage, Decoded};
 use super::page_header::{PageHeader, PageKind};
 
@@ -30,10 +30,14 @@ impl Codec {
         self.compression == Compression::UNCOMPRESSED
     }
 
-    /// Decompresses `stored` into `out`, which it must fill.
+    /// Decompresses `stored` into `out`, which it must fill but for the slack at its end.
     fn fill(&mut self, stored: &[u8], out: &mut [u8]) -> Decoded<()> {
+        let len = out.len() - SLACK;
+        if self.compression == Compression::SNAPPY {
+            return super::snappy::decompress(stored, out);
+        }
+        let out = &mut out[..len];
         let filled = match self.compression {
-            Compression::SNAPPY => super::snappy::decompress(stored, out)?,
             Compression::ZSTD(_) => {
                 if self.zstd.is_none() {
                     let made = zstd::bulk::Decompressor::new().map_err(|error| Damage::new(error.to_string()))?;
@@ -89,7 +93,7 @@ impl Codec {
         let body = &stored.as_slice()[levels..];
         // Nothing but NULLs: some writers store no compressed body at all.
         if header.plain > levels || !body.is_empty() {
-            self.fill(body, &mut out[levels..header.plain])?;
+            self.fill(body, &mut out[levels..header.plain + SLACK])?;
         }
         Ok(Bytes::new(&PageBuffer::new(out, pool), 0..header.plain))
     }

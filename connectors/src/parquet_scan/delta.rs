@@ -20,7 +20,7 @@ pub(super) fn decode(data: &[u8], most: usize) -> Decoded<(Vec<i64>, usize)> {
     if count > most.min(MOST_VALUES) {
         return Err(Damage::new("a page of differences has more values than rows"));
     }
-    if miniblocks == 0 || block == 0 || block > 1 << 20 || !block.is_multiple_of(miniblocks * 8) {
+    if miniblocks == 0 || block > 1 << 20 || miniblocks > block || !block.is_multiple_of(miniblocks * 8) {
         return Err(Damage::new("a page of differences has blocks that cannot be"));
     }
     let each = block / miniblocks;
