@@ -14,7 +14,7 @@
 //! - `footers`: parsed footers, kept; `prune`: statistics and page indexes.
 //! - `scan`: morsels; `window`: the reader of a morsel, with predicates; `selection`, `pass_table`: its tools.
 //! - `column`: the pages of a column chunk; `decode`: values; `runs`, `unpack`, `delta`, `validity`: encodings.
-//! - `page_header`, `codec`, `snappy`, `buffers`: what lies below.
+//! - `page_header`, `codec`, `buffers`: what lies below.
 //! - `fallback`: odd types and encodings, through the `parquet` crate.
 //!
 //! Files are read at offsets into buffers that are used again: memory does not grow with the files.
@@ -38,7 +38,6 @@ mod prune;
 mod runs;
 mod scan;
 mod selection;
-mod snappy;
 #[cfg(test)]
 mod tests;
 mod unpack;

@@ -10,7 +10,7 @@ use parquet::column::page::PageReader;
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::serialized_reader::SerializedPageReader;
 
-use super::buffers::{Bytes, PageBuffer, Pool, SLACK};
+use super::buffers::{Bytes, PageBuffer, Pool};
 use super::damage::{Damage, Decoded};
 use super::page_header::{PageHeader, PageKind};
 
@@ -30,14 +30,16 @@ impl Codec {
         self.compression == Compression::UNCOMPRESSED
     }
 
-    /// Decompresses `stored` into `out`, which it must fill but for the slack at its end.
+    /// Decompresses `stored` into `out`, which it must fill.
+    ///
+    /// Snappy is most of what a scan costs where dictionaries are large. A decoder of our own that takes a literal and
+    /// the copy behind it at once was tried: 1.4 GB/s on numbers, as `snap`, and half of `snap`'s 2 GB/s on text. On
+    /// numbers both wait for the zeros, which are copied from zeros that were copied just before.
     fn fill(&mut self, stored: &[u8], out: &mut [u8]) -> Decoded<()> {
-        let len = out.len() - SLACK;
-        if self.compression == Compression::SNAPPY {
-            return super::snappy::decompress(stored, out);
-        }
-        let out = &mut out[..len];
         let filled = match self.compression {
+            Compression::SNAPPY => {
+                snap::raw::Decoder::new().decompress(stored, out).map_err(|error| Damage::new(error.to_string()))?
+            }
             Compression::ZSTD(_) => {
                 if self.zstd.is_none() {
                     let made = zstd::bulk::Decompressor::new().map_err(|error| Damage::new(error.to_string()))?;
@@ -93,7 +95,7 @@ impl Codec {
         let body = &stored.as_slice()[levels..];
         // Nothing but NULLs: some writers store no compressed body at all.
         if header.plain > levels || !body.is_empty() {
-            self.fill(body, &mut out[levels..header.plain + SLACK])?;
+            self.fill(body, &mut out[levels..header.plain])?;
         }
         Ok(Bytes::new(&PageBuffer::new(out, pool), 0..header.plain))
     }

@@ -84,6 +84,7 @@ pub(super) struct Column {
     rows: usize,
     pieces: Vec<ArrayRef>,
     places: Vec<u32>,
+    codes: Vec<u32>,
 }
 
 impl Column {
@@ -113,6 +114,7 @@ impl Column {
             rows: 0,
             pieces: Vec::new(),
             places: Vec::new(),
+            codes: Vec::new(),
             meta: meta.clone(),
         };
         column.find_pages(extent)?;
@@ -343,9 +345,7 @@ impl Column {
                 }
                 _ => {
                     let listed = (at..end).map(|row| row as u32).collect::<Vec<_>>();
-                    let mut keep = Vec::with_capacity(listed.len());
-                    self.test_page_rows(&listed, table, &mut keep)?;
-                    keep.iter().for_each(|&passes| answers.push(u64::from(passes), 1));
+                    self.test_page_rows(&listed, table, answers)?;
                 }
             }
             at = end;
@@ -354,7 +354,7 @@ impl Column {
     }
 
     /// Tests the codes of some rows, which ascend; appends an answer each.
-    pub(super) fn test_rows(&mut self, rows: &[u32], table: &PassTable, keep: &mut Vec<bool>) -> Decoded<()> {
+    pub(super) fn test_rows(&mut self, rows: &[u32], table: &PassTable, answers: &mut Bits) -> Decoded<()> {
         let mut rest = rows;
         while let Some(&first) = rest.first() {
             let index = self.page_of(first as usize);
@@ -362,34 +362,32 @@ impl Column {
             let here = rest.partition_point(|&row| (row as usize) < end);
             let (taken, behind) = rest.split_at(here);
             self.open(index)?;
-            self.test_page_rows(taken, table, keep)?;
+            self.test_page_rows(taken, table, answers)?;
             rest = behind;
         }
         Ok(())
     }
 
-    fn test_page_rows(&mut self, rows: &[u32], table: &PassTable, keep: &mut Vec<bool>) -> Decoded<()> {
+    fn test_page_rows(&mut self, rows: &[u32], table: &PassTable, answers: &mut Bits) -> Decoded<()> {
         let Some(page) = &self.open[0] else { return Err(Damage::internal("no page is open")) };
         let first_row = self.pages[page.index].first_row;
         if page.values == 0 {
-            keep.extend(std::iter::repeat_n(table.null_passes(), rows.len()));
+            answers.repeat(table.null_passes(), rows.len());
             return Ok(());
         }
         let Body::Codes(runs) = &page.body else { return Err(Damage::internal("a page has no codes")) };
         let local = rows.iter().map(|&row| row as usize - first_row);
         self.places.clear();
-        match &page.validity {
-            None => self.places.extend(local.map(|row| row as u32)),
-            Some(validity) => self.places.extend(local.map(|row| validity.rank(row).min(page.values - 1) as u32)),
-        }
-        let start = keep.len();
-        table.test_places(runs, &self.places, keep)?;
-        if let Some(validity) = &page.validity {
-            for (passes, &row) in keep[start..].iter_mut().zip(rows) {
-                if !validity.is_valid(row as usize - first_row) {
-                    *passes = table.null_passes();
-                }
-            }
+        let Some(validity) = &page.validity else {
+            self.places.extend(local.map(|row| row as u32));
+            return table.test_places(runs, &self.places, &mut self.codes, answers);
+        };
+        self.places.extend(local.clone().map(|row| validity.rank(row).min(page.values - 1) as u32));
+        let mut of_values = Bits::new(rows.len());
+        table.test_places(runs, &self.places, &mut self.codes, &mut of_values)?;
+        for (at, row) in local.enumerate() {
+            let passes = if validity.is_valid(row) { of_values.get(at) } else { table.null_passes() };
+            answers.push(u64::from(passes), 1);
         }
         Ok(())
     }

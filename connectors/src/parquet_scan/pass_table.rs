@@ -137,13 +137,17 @@ impl PassTable {
         Ok(())
     }
 
-    /// Tests the codes at some places, which do not descend; appends an answer each.
-    pub(super) fn test_places(&self, runs: &Runs, places: &[u32], keep: &mut Vec<bool>) -> Decoded<()> {
-        let mut codes = Vec::with_capacity(places.len());
-        runs.pick(places, &mut codes);
-        self.check(&codes)?;
-        keep.extend(codes.iter().map(|&code| self.table[code as usize] == PASSES));
-        Ok(())
+    /// Tests the codes at some places, which do not descend; appends an answer each. `codes` lends its memory.
+    pub(super) fn test_places(
+        &self,
+        runs: &Runs,
+        places: &[u32],
+        codes: &mut Vec<u32>,
+        answers: &mut Bits,
+    ) -> Decoded<()> {
+        codes.clear();
+        runs.pick(places, codes);
+        self.test_codes(codes, answers)
     }
 }
 

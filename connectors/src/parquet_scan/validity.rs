@@ -88,6 +88,14 @@ impl Bits {
         self.len += count;
     }
 
+    pub(super) fn get(&self, at: usize) -> bool {
+        self.words[at / 64] >> (at % 64) & 1 == 1
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
     pub(super) fn repeat(&mut self, bit: bool, mut count: usize) {
         while count > 0 {
             let step = count.min(64);

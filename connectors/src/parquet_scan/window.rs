@@ -254,10 +254,10 @@ impl WindowReader {
             return Ok(selection.and(answers, window));
         }
         let rows = selection.into_rows(window);
-        let mut keep = Vec::with_capacity(rows.len());
-        let tested = column.test_rows(&rows, table, &mut keep);
+        let mut answers = Bits::new(rows.len());
+        let tested = column.test_rows(&rows, table, &mut answers);
         self.named(place, tested)?;
-        self.narrow(rows, &BooleanArray::from(keep))
+        self.narrow(rows, answers)
     }
 
     fn test_values(&mut self, window: &Range<usize>, learned: usize, selection: Selection) -> Result<Selection> {
@@ -274,22 +274,26 @@ impl WindowReader {
             test.columns.iter().map(|&place| self.listed(place, window, &rows)).collect::<Result<Vec<_>>>()?;
         let answers = test.predicate.test(&columns, rows.len())?;
         check_answers(&answers, rows.len())?;
-        self.narrow(rows, &answers)
+        self.narrow(rows, bits_of(&answers))
     }
 
     /// Keeps the rows of the list that passed, and their decoded columns.
-    fn narrow(&mut self, mut rows: Vec<u32>, answers: &BooleanArray) -> Result<Selection> {
-        let passes = answers.values();
-        let mut at = 0;
-        rows.retain(|_| {
-            at += 1;
-            passes.value(at - 1)
-        });
-        for slot in &mut self.slots {
-            if let Some(Decode::Rows(array)) = &mut slot.decoded {
-                *array = filter(array, answers)?;
+    fn narrow(&mut self, mut rows: Vec<u32>, answers: Bits) -> Result<Selection> {
+        if self.slots.iter().any(|slot| matches!(slot.decoded, Some(Decode::Rows(_)))) {
+            let mask = mask_of(&answers.words, answers.len());
+            for slot in &mut self.slots {
+                if let Some(Decode::Rows(array)) = &mut slot.decoded {
+                    *array = filter(array, &mask)?;
+                }
             }
         }
+        // Each row is written, and the next one over it if it did not pass: no branch to mispredict.
+        let mut kept = 0;
+        for at in 0..rows.len() {
+            rows[kept] = rows[at];
+            kept += usize::from(answers.get(at));
+        }
+        rows.truncate(kept);
         Ok(Selection::Rows(rows))
     }
 

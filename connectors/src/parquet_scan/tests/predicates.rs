@@ -149,6 +149,7 @@ fn page_indexes_prune_pages_and_their_bytes() {
     let path = folder.path().join("a.parquet");
     let batch = items(40_000, 1);
     let properties = WriterProperties::builder().set_data_page_row_count_limit(2_000).set_write_batch_size(500);
+    let properties = properties.set_dictionary_enabled(false);
     write(&path, &batch, properties.build());
     let source = source(&path, &batch.schema());
     let all = scan(&source, &[0, 7], &[]).unwrap().1.extra("bytes_scanned").unwrap();

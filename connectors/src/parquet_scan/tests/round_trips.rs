@@ -20,13 +20,12 @@ fn check(batch: &RecordBatch, properties: WriterProperties, what: &str) {
     assert_eq!(&read, &oracle(&path, &all, &[]), "{what}");
     for place in 0..batch.num_columns() {
         let other = (place * 7 + 3) % batch.num_columns();
-        for percent in [3, 60] {
-            let predicate: Arc<dyn Predicate> = Arc::new(Hashed { columns: vec![place], seed: 9, percent });
-            let name = batch.schema_ref().field(place).name().clone();
-            let projection = [place, other];
-            let (read, _) = scan(&source, &projection, std::slice::from_ref(&predicate)).unwrap();
-            assert_eq!(read, oracle(&path, &projection, &[predicate]), "{what}: {name}, {percent} %");
-        }
+        let percent = if place % 2 == 0 { 3 } else { 60 };
+        let predicate: Arc<dyn Predicate> = Arc::new(Hashed { columns: vec![place], seed: 9, percent });
+        let name = batch.schema_ref().field(place).name().clone();
+        let projection = [place, other];
+        let (read, _) = scan(&source, &projection, std::slice::from_ref(&predicate)).unwrap();
+        assert_eq!(read, oracle(&path, &projection, &[predicate]), "{what}: {name}, {percent} %");
     }
 }
 
@@ -38,7 +37,7 @@ fn small_pages() -> WriterPropertiesBuilder {
 fn every_type_with_and_without_nulls() {
     for nulls in [Nulls::None, Nulls::Some, Nulls::All] {
         for distinct in [1, 30, 100_000] {
-            let batch = all_types(5_000, distinct, nulls, distinct);
+            let batch = all_types(3_000, distinct, nulls, distinct);
             check(&batch, small_pages().build(), &format!("{nulls:?}, {distinct} values"));
         }
     }
@@ -46,7 +45,7 @@ fn every_type_with_and_without_nulls() {
 
 #[test]
 fn every_codec_and_page_version() {
-    let batch = all_types(3_000, 200, Nulls::Some, 5);
+    let batch = all_types(1_500, 200, Nulls::Some, 5);
     for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
         for compression in [
             Compression::UNCOMPRESSED,
@@ -68,8 +67,8 @@ fn every_codec_and_page_version() {
 
 #[test]
 fn every_encoding() {
-    let batch = all_types(4_000, 900, Nulls::Some, 6);
-    let none = all_types(4_000, 900, Nulls::None, 7);
+    let batch = all_types(2_500, 900, Nulls::Some, 6);
+    let none = all_types(2_500, 900, Nulls::None, 7);
     for encoding in [
         Encoding::PLAIN,
         Encoding::DELTA_BINARY_PACKED,
@@ -107,7 +106,7 @@ fn takes(logical: &DataType, encoding: Encoding) -> bool {
 
 #[test]
 fn dictionaries_that_overflow_midway() {
-    let batch = all_types(20_000, 1 << 40, Nulls::Some, 8);
+    let batch = all_types(10_000, 1 << 40, Nulls::Some, 8);
     let properties = small_pages().set_dictionary_page_size_limit(4_000).set_compression(Compression::SNAPPY);
     check(&batch, properties.build(), "dictionaries of 4000 bytes");
 }
