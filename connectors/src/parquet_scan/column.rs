@@ -283,7 +283,7 @@ impl Column {
                 Some(rows) => {
                     self.places.clear();
                     self.places.extend(rows.iter().map(|&row| row - first_row as u32));
-                    dense_or_sparse(self.decoder.as_mut(), &page.body, &self.places)
+                    add_places(self.decoder.as_mut(), &page.body, &self.places)
                 }
             };
         };
@@ -393,13 +393,14 @@ impl Column {
     }
 }
 
-/// Picks places out of a page, or decodes all around them if they are many.
-fn dense_or_sparse(decoder: &mut dyn Decoder, body: &Body, places: &[u32]) -> Decoded<()> {
-    let (Some(&first), Some(&last)) = (places.first(), places.last()) else { return Ok(()) };
-    if (last - first) as usize + 1 == places.len() {
-        return decoder.range(body, first as usize, places.len());
+/// Appends some places of a page, as a range if they are one.
+fn add_places(decoder: &mut dyn Decoder, body: &Body, places: &[u32]) -> Decoded<()> {
+    match places {
+        [first, .., last] if (last - first) as usize + 1 == places.len() => {
+            decoder.range(body, *first as usize, places.len())
+        }
+        _ => decoder.places(body, places),
     }
-    decoder.places(body, places)
 }
 
 /// Pieces of a column as one array. Pieces may differ in form: codes of one dictionary stay codes.

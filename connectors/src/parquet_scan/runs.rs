@@ -153,13 +153,37 @@ impl Runs {
             match self.runs[run].form {
                 Form::Repeated(value) => out.extend(std::iter::repeat_n(value, here.len())),
                 Form::Packed(byte) => {
-                    let (start, data) = (self.runs[run].first, &data[byte..]);
-                    out.extend(here.iter().map(|&place| unpack::one(data, self.width, (place - start) as usize)));
+                    pick_packed(&data[byte..], self.width, self.runs[run].first, here, out);
                 }
             }
             rest = behind;
             run += 1;
         }
+    }
+}
+
+/// Values that are unpacked together: a packed run of most writers and a bit more.
+const BLOCK: usize = 512;
+
+/// While one of so many values is wanted, unpacking all of them is less work than picking.
+const DENSE: usize = 6;
+
+/// Appends the values at some places of a packed run that starts at `start`.
+fn pick_packed(data: &[u8], width: u32, start: u32, places: &[u32], out: &mut Vec<u32>) {
+    let mut rest = places;
+    while let Some(&first) = rest.first() {
+        let count = rest.iter().take(BLOCK).position(|&place| (place - first) as usize >= BLOCK);
+        let (here, behind) = rest.split_at(count.unwrap_or(rest.len().min(BLOCK)));
+        let span = here.last().map_or(0, |&last| (last - first) as usize + 1);
+        if here.len() * DENSE < span {
+            out.extend(here.iter().map(|&place| unpack::one(data, width, (place - start) as usize)));
+        } else {
+            let mut block = [0; BLOCK];
+            unpack(data, width, (first - start) as usize, &mut block[..span]);
+            // The remainder changes nothing; it tells the compiler that the block is large enough.
+            out.extend(here.iter().map(|&place| block[(place - first) as usize % BLOCK]));
+        }
+        rest = behind;
     }
 }
 
