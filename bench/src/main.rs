@@ -1,0 +1,2 @@
+//! Stub.
+fn main() { let _ = bireme::prelude::Session::builder(); }
