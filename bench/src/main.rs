@@ -34,7 +34,11 @@ use clap::Parser as _;
 use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(refusal) => return usage(&refusal),
+    };
+    let done = match cli.command {
         Command::Tpch(arguments) => contest::run(&arguments),
         Command::TpchWorker(arguments) => worker::run(&arguments).map(|()| true),
     };
@@ -43,6 +47,12 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => failure(&error),
     }
+}
+
+/// Help that was asked for, or a mistake on the command line.
+fn usage(refusal: &clap::Error) -> ExitCode {
+    let _ = refusal.print();
+    if refusal.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn failure(error: &Error) -> ExitCode {

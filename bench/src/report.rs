@@ -54,12 +54,12 @@ fn remarks(engine: &EngineRecord, text: &mut String) {
 
 /// One query: a line with the times, and below it what failed and what disagrees.
 pub(crate) fn query(record: &QueryRecord) -> String {
-    let mut text = format!("{:<4}", record.query);
+    let mut text = format!("{:<3}", record.query);
     for times in &record.engines {
-        let _ = write!(text, " {} {:>6} ", times.engine, time(times));
+        let _ = write!(text, "  {} {:>6}", times.engine, time(times));
     }
     let _ = match record.ratio {
-        Some(ratio) => writeln!(text, " ratio {ratio:.2}"),
+        Some(ratio) => writeln!(text, "  ratio {ratio:.2}"),
         None => writeln!(text),
     };
     for times in &record.engines {
@@ -98,17 +98,19 @@ pub(crate) fn summary(record: &Record, summary: &Summary) -> String {
             peak.map_or("-".into(), size),
         );
     }
-    let _ = writeln!(
-        text,
-        "Sums and geometric means are over the {} queries that every engine has a time for; us/it is the geometric mean\n\
-         of our times over its times where both have one.",
-        summary.common_queries
-    );
+    if summary.engines.len() > 1 {
+        let _ = writeln!(
+            text,
+            "Sums and geometric means: over the queries that every engine has a time for, {} of {asked}; us/it: geometric\n\
+             mean of our times over its times where both have one.",
+            summary.common_queries
+        );
+    }
     if let Some(ratio) = summary.ratio {
         let worst = summary.worst.iter().map(|(query, ratio)| format!("{query} {ratio:.2}")).collect::<Vec<_>>();
         let _ = writeln!(
             text,
-            "Ratio to the best peer, geometric mean of {} queries: {ratio:.2}; worst: {}.",
+            "Ratio to the best peer, geometric mean over {} of {asked} queries: {ratio:.2}; worst: {}.",
             summary.ratio_queries,
             worst.join(", ")
         );

@@ -72,7 +72,7 @@ fn lines_of_queries() {
     );
     assert_eq!(
         lines[3],
-        "q9   us      -  duckdb      -  polars      - \n     DISAGREEMENT between us and duckdb: 1 rows\n       \
+        "q9   us      -  duckdb      -  polars      -\n     DISAGREEMENT between us and duckdb: 1 rows\n       \
          < row 0: 1\n"
     );
 }
@@ -113,7 +113,7 @@ fn header_and_summary_name_what_is_missing() {
     assert!(text.contains("us 0.1, duckdb 1.4, polars 1.9\nmissing: datafusion: No module"), "{text}");
     let text = summary(&contest, &contest.summarise());
     assert!(text.contains("\nus                3/4        500      200         512 MiB\n"), "{text}");
-    assert!(text.contains("geometric mean of 3 queries: 1.82; worst: q6 4.00, q7 3.00, q1 0.50."), "{text}");
+    assert!(text.contains("geometric mean over 3 of 4 queries: 1.82; worst: q6 4.00, q7 3.00, q1 0.50."), "{text}");
     assert!(text.contains("DISAGREE in q9"), "{text}");
     assert!(text.contains("missing: datafusion"), "{text}");
 }
@@ -124,7 +124,7 @@ fn a_record_of_us_alone_has_no_ratios() {
     alone.engines.truncate(1);
     let sums = alone.summarise();
     assert_eq!((sums.ratio, sums.ratio_queries, sums.common_queries), (None, 0, 1));
-    assert_eq!(query(&alone.queries[0]), "q1   us   3.14 \n");
+    assert_eq!(query(&alone.queries[0]), "q1   us   3.14\n");
     assert!(!summary(&alone, &sums).contains("best peer"));
     let json: serde_json::Value = serde_json::to_value(&alone).unwrap();
     assert_eq!(json["commit"], "abc");
