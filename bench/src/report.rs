@@ -3,9 +3,9 @@
 //! ```text
 //! q6   us    412  duckdb    640  polars    540  datafusion   1290  ratio 0.76
 //!
-//!              queries     sum ms  mean ms  us/it  peak memory
-//! us             22/22       8123      271            512.0 MiB
-//! duckdb         22/22       9870      301   0.90     1.2 GiB
+//!               queries     sum ms  mean ms  us/it  peak memory
+//! us             22/22       8123      271         512 MiB
+//! duckdb         22/22       9870      301   0.90  1.20 GiB
 //! ```
 
 use std::fmt::Write as _;
