@@ -1,1 +1,0 @@
-//! Benchmarks: query texts under `queries/`; programs that measure come with the operators they measure.

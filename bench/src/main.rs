@@ -1,0 +1,61 @@
+//! The program `bireme-bench`: Bireme and its peers on the same queries, the same files and the same machine, in turn.
+//!
+//! Every engine runs in a child process of its own, so that memory is counted per engine and none disturbs another's
+//! allocator or threads. The parent asks them one after the other; a clock runs only inside the child that is asked:
+//!
+//! ```text
+//!               ┌─ "q6", SQL ──►  us (this program, `tpch-worker`) ──► 412 ms, rows
+//!   contest ────┼─ "q6", SQL ──►  duckdb     (python, peers/tpch_peer.py) ──► …
+//!   (args,      ├─ "q6", SQL ──►  polars     (the same script) ──► …
+//!    report)    └─ "q6", SQL ──►  datafusion (the same script) ──► …
+//! ```
+//!
+//! A time counts only if all answers agree ([`answers`]).
+
+mod answers;
+mod args;
+mod contest;
+mod engine;
+mod machine;
+mod peers;
+mod protocol;
+mod queries;
+mod record;
+mod report;
+mod statistics;
+mod worker;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use bireme::prelude::{Error, ErrorKind};
+use clap::Parser as _;
+
+use crate::args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(refusal) => return usage(&refusal),
+    };
+    let done = match cli.command {
+        Command::Tpch(arguments) => contest::run(&arguments),
+        Command::TpchWorker(arguments) => worker::run(&arguments).map(|()| true),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => failure(&error),
+    }
+}
+
+/// Help that was asked for, or a mistake on the command line.
+fn usage(refusal: &clap::Error) -> ExitCode {
+    let _ = refusal.print();
+    if refusal.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn failure(error: &Error) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "{error}");
+    ExitCode::from(if error.kind() == ErrorKind::User { 1 } else { 2 })
+}
