@@ -28,6 +28,7 @@ mod gather;
 mod index;
 mod key_filter;
 mod keys;
+mod memory;
 mod plan;
 mod radix;
 mod rest;

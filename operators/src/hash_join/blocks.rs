@@ -43,7 +43,7 @@ pub(super) struct BlockJoin {
 
 enum Phase {
     NextBlock,
-    Probing { block: Arc<JoinTable>, batch: usize, cursor: Option<ProbeCursor> },
+    Probing { block: Arc<JoinTable>, batch: usize, cursor: Option<Box<ProbeCursor>> },
     Rest { scan: Arc<dyn Scan>, morsel: usize, reader: Option<Box<dyn MorselReader>> },
     Alone { batch: usize, chunk: Option<Chunk>, from: usize },
     Done,
@@ -83,7 +83,7 @@ impl BlockJoin {
                         if self.table.plan.keeps_lone_probe_rows() {
                             at.track();
                         }
-                        *cursor = Some(at);
+                        *cursor = Some(Box::new(at));
                     } else {
                         let rest = block.rest(self.residual.as_ref())?;
                         let rest = rest.map(|scan| Phase::Rest { scan, morsel: 0, reader: None });
@@ -109,10 +109,12 @@ impl BlockJoin {
                         found.resize(rows.rows, false);
                         let (out, next) = lone_rows(&self.table, rows, found, *from)?;
                         *from = next;
+                        if *from >= rows.rows {
+                            *chunk = None;
+                        }
                         if out.is_some() {
                             return Ok(out);
                         }
-                        *chunk = None;
                     } else if *batch < self.probed.batches(self.part) {
                         let rows = self.probed.read(self.part, *batch)?;
                         *chunk = Some(self.plan.probe.chunk_of(rows.columns(), rows.num_rows()));

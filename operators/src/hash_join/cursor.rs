@@ -19,7 +19,7 @@ use bireme_engine::morsel::{CHUNK_ROWS, Chunk};
 use bireme_engine::{Error, Result};
 
 use super::gather::{NONE, boolean, gather};
-use super::index::Candidates;
+use super::index::{Candidates, Index};
 use super::keys::{Key, keep_equal};
 use super::plan::Work;
 use super::{JoinTable, Residual};
@@ -106,6 +106,7 @@ impl ProbeCursor {
     ///
     /// # Errors
     /// The residual fails on a pair, or the query was cancelled.
+    #[allow(clippy::should_implement_trait, reason = "it fails, as readers of morsels do")]
     pub fn next(&mut self) -> Result<Option<Chunk>> {
         loop {
             match self.stage {
@@ -258,29 +259,46 @@ impl ProbeCursor {
                 self.build.drain(..self.sent);
                 self.sent = 0;
             }
-            self.probe.append(&mut probe);
-            self.build.append(&mut build);
+            if self.probe.is_empty() {
+                (self.probe, self.build) = (probe, build);
+            } else {
+                self.probe.append(&mut probe);
+                self.build.append(&mut build);
+            }
         }
         Ok(())
     }
 
     /// The next pairs to be tested.
     fn draw(&mut self, probe: &mut Vec<u32>, build: &mut Vec<u32>) {
-        let index = &self.table.built.index;
+        let table = Arc::clone(&self.table);
+        match &table.built.index {
+            Index::Groups { rows, .. } => self.draw_by(probe, build, |place| rows[place as usize]),
+            Index::Directory(directory) => self.draw_by(probe, build, |place| directory.row(place)),
+            Index::All(_) | Index::Bits(_) | Index::Slots(_) => self.draw_by(probe, build, |place| place),
+        }
+    }
+
+    #[inline(always)]
+    fn draw_by(&mut self, probe: &mut Vec<u32>, build: &mut Vec<u32>, row_at: impl Fn(u32) -> u32) {
         let Candidates { probe: rows, start, len } = &mut self.candidates;
+        let Some(len) = len else {
+            let to = rows.len().min(self.at + CHUNK_ROWS);
+            probe.extend_from_slice(&rows[self.at..to]);
+            build.extend_from_slice(&start[self.at..to]);
+            self.at = to;
+            return;
+        };
         let rounds = self.cap != u32::MAX;
-        while self.at < rows.len() && probe.len() < CHUNK_ROWS {
-            let Some(len) = len.as_mut() else {
-                let to = rows.len().min(self.at + CHUNK_ROWS - probe.len());
-                probe.extend_from_slice(&rows[self.at..to]);
-                build.extend_from_slice(&start[self.at..to]);
-                self.at = to;
-                return;
-            };
-            let (at, row) = (self.at, rows[self.at]);
-            let take = len[at].min(self.cap).min((CHUNK_ROWS - probe.len()) as u32);
-            index.rows(start[at], take, build);
-            probe.resize(build.len(), row);
+        let mut room = CHUNK_ROWS as u32;
+        while self.at < rows.len() && room > 0 {
+            let (at, row, first) = (self.at, rows[self.at], start[self.at]);
+            let take = len[at].min(self.cap).min(room);
+            for place in first..first + take {
+                probe.push(row);
+                build.push(row_at(place));
+            }
+            room -= take;
             start[at] += take;
             len[at] -= take;
             self.at += usize::from(rounds || len[at] == 0);
@@ -337,7 +355,10 @@ impl ProbeCursor {
     /// The next rows of the probe side that come out by themselves.
     fn alone(&mut self, from: usize) -> Result<Option<Chunk>> {
         let Some(found) = &self.found else { return Ok(None) };
-        let (chunk, next) = lone_rows(&self.table, &self.chunk, found, from)?;
+        let (mut chunk, mut next) = (None, from);
+        while chunk.is_none() && next < self.chunk.rows {
+            (chunk, next) = lone_rows(&self.table, &self.chunk, found, next)?;
+        }
         self.stage = Stage::Alone(next);
         Ok(chunk)
     }
@@ -366,9 +387,11 @@ pub(super) fn lone_rows(
         return Ok(((from < to).then(|| Chunk::new(columns, to - from)), to));
     }
     let wanted = kind == JoinKind::ProbeSemi;
-    let rows = (from..chunk.rows).filter(|&row| found[row] == wanted).take(CHUNK_ROWS);
-    let rows = rows.map(|row| row as u32).collect::<Vec<_>>();
-    let Some(&last) = rows.last() else { return Ok((None, chunk.rows)) };
+    let to = chunk.rows.min(from + CHUNK_ROWS);
+    let rows = places(&found[from..to], wanted, from as u32);
+    if rows.is_empty() {
+        return Ok((None, to));
+    }
     let whole = rows.len() == chunk.rows;
     let nobody =
         vec![NONE; if output.iter().any(|column| matches!(column, JoinColumn::Build(_))) { rows.len() } else { 0 }];
@@ -379,7 +402,19 @@ pub(super) fn lone_rows(
         JoinColumn::Mark => Err(Error::internal("this kind of join has no mark")),
     };
     let columns = output.iter().map(column).collect::<Result<Vec<_>>>()?;
-    Ok((Some(Chunk::new(columns, rows.len())), last as usize + 1))
+    Ok((Some(Chunk::new(columns, rows.len())), to))
+}
+
+/// Where flags are as wanted. No branch that the data decides: every place is written, and the next one over it if it is not
+/// one of them.
+fn places(flags: &[bool], wanted: bool, first: u32) -> Vec<u32> {
+    let (mut places, mut count) = (vec![0; flags.len()], 0);
+    for (place, &flag) in (first..).zip(flags) {
+        places[count] = place;
+        count += usize::from(flag == wanted);
+    }
+    places.truncate(count);
+    places
 }
 
 /// Some rows of a column, which is most often all of them.

@@ -21,6 +21,7 @@ use rayon::prelude::*;
 
 use super::index::Candidates;
 use super::keys::{Words, mix};
+use super::memory::{prefetch, zeros};
 use super::radix::{Parted, part};
 
 /// Rows of a part when building, as a power of two: its directory and entries fit the L2 cache.
@@ -81,8 +82,8 @@ impl Directory {
         let bits = words.words.len().next_power_of_two().trailing_zeros().min(most_bits);
         let part_bits = bits.saturating_sub(PART_ROWS_LOG).min(PARTS_LOG);
         let Parted { words, rows, bounds } = part(words, 1 << part_bits, |word| slot_of(mix(word), part_bits));
-        let mut slots = vec![0_u64; (1 << bits) + 1];
-        let mut entries = vec![Entry::default(); rows.len()];
+        let mut slots = zeros::<u64>((1 << bits) + 1);
+        let mut entries = zeros::<Entry>(rows.len());
         let (mut tasks, mut left) = (Vec::with_capacity(1 << part_bits), entries.as_mut_slice());
         for (number, slots) in slots[..1 << bits].chunks_mut(1 << (bits - part_bits)).enumerate() {
             let (mine, others) = left.split_at_mut(bounds[number + 1] - bounds[number]);
@@ -140,9 +141,7 @@ impl Directory {
                 ranges[count] = ((entry >> 16) as u32, (next >> 16) as u32);
                 count += usize::from(passes);
             }
-            for ahead in 0..AHEAD.min(count) {
-                self.prefetch(ranges[ahead].0);
-            }
+            ranges[..AHEAD.min(count)].iter().for_each(|range| self.prefetch(range.0));
             for place in 0..count {
                 if place + AHEAD < count {
                     self.prefetch(ranges[place + AHEAD].0);
@@ -156,14 +155,7 @@ impl Directory {
 
     #[inline(always)]
     fn prefetch(&self, place: u32) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: a prefetch reads nothing; wrapping arithmetic makes no claim about the address.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(self.entries.as_ptr().wrapping_add(place as usize).cast()) };
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = place;
+        prefetch(self.entries.as_ptr().wrapping_add(place as usize));
     }
 
     /// The entries of a word in a slot.
@@ -214,15 +206,31 @@ fn build_part(slots: &mut [u64], entries: &mut [Entry], words: &[u64], rows: &[u
     for slot in 0..slots.len() {
         let (start, end) = (slots[slot] as usize, slots.get(slot + 1).map_or(entries.len(), |&next| next as usize));
         if end - start > 1 {
-            let slot = &mut entries[start..end];
-            slot.sort_unstable_by_key(|entry| ({ entry.word }, { entry.row }));
-            single &= slot.windows(2).all(|pair| { pair[0].word } != { pair[1].word });
+            single &= sort_slot(&mut entries[start..end]);
         }
     }
     for (slot, tags) in slots.iter_mut().zip(tags) {
         *slot = (*slot + base as u64) << 16 | u64::from(tags);
     }
     single
+}
+
+/// Sorts the entries of a slot by word, then row; says whether all words are different. Rows are ascending before.
+fn sort_slot(slot: &mut [Entry]) -> bool {
+    if slot.len() <= SHORT {
+        for end in 1..slot.len() {
+            let entry = slot[end];
+            let mut place = end;
+            while place > 0 && slot[place - 1].word > entry.word {
+                slot[place] = slot[place - 1];
+                place -= 1;
+            }
+            slot[place] = entry;
+        }
+    } else {
+        slot.sort_unstable_by_key(|entry| ({ entry.word }, { entry.row }));
+    }
+    slot.windows(2).all(|pair| { pair[0].word } != { pair[1].word })
 }
 
 /// Hashes a batch with the widest vectors there are.

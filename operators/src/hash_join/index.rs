@@ -23,6 +23,7 @@ use rayon::prelude::*;
 
 use super::directory::Directory;
 use super::keys::Words;
+use super::memory::zeros;
 use super::plan::Tuning;
 use super::radix::{Parted, part};
 
@@ -135,15 +136,6 @@ impl Index {
             Index::All(_) | Index::Bits(_) | Index::Slots(_) => place,
             Index::Groups { rows, .. } => rows[place as usize],
             Index::Directory(directory) => directory.row(place),
-        }
-    }
-
-    /// Rows at consecutive places.
-    pub fn rows(&self, start: u32, len: u32, out: &mut Vec<u32>) {
-        match self {
-            Index::All(_) | Index::Bits(_) | Index::Slots(_) => out.extend(start..start + len),
-            Index::Groups { rows, .. } => out.extend_from_slice(&rows[start as usize..(start + len) as usize]),
-            Index::Directory(directory) => out.extend((start..start + len).map(|place| directory.row(place))),
         }
     }
 
@@ -261,7 +253,7 @@ fn bits(words: &Words, total: usize) -> Vec<u64> {
 
 /// Each word's row, or `None` if a word has come twice.
 fn slots(words: &Words, total: usize) -> Option<Vec<u32>> {
-    let mut slots = vec![0_u32; total + 1];
+    let mut slots = zeros::<u32>(total + 1);
     // SAFETY: atomics have the layout of what they hold, and this borrow is the only one while it lasts.
     let shared = unsafe { &*(std::ptr::from_mut(slots.as_mut_slice()) as *const [AtomicU32]) };
     let is_valid = |row: usize| words.valid.as_ref().is_none_or(|valid| valid[row]);
@@ -289,8 +281,9 @@ fn groups(words: &Words, total: usize) -> Index {
     let parted = part(words, parts, |word| (word >> GROUP_WORDS_LOG) as usize);
     let Parted { words, rows: numbers, bounds } = parted;
     // offsets[total] starts the place of "none", which ends where it starts.
-    let mut offsets = vec![numbers.len() as u32; total + 2];
-    let mut rows = vec![0_u32; numbers.len()];
+    let mut offsets = zeros::<u32>(total + 2);
+    offsets[total..].fill(numbers.len() as u32);
+    let mut rows = zeros::<u32>(numbers.len());
     let (mut tasks, mut left) = (Vec::with_capacity(parts), rows.as_mut_slice());
     for (part, offsets) in offsets[..total].chunks_mut(1 << GROUP_WORDS_LOG).enumerate() {
         let (mine, others) = left.split_at_mut(bounds[part + 1] - bounds[part]);
@@ -300,7 +293,6 @@ fn groups(words: &Words, total: usize) -> Index {
     tasks.into_par_iter().for_each(|(part, offsets, rows)| {
         let (from, to) = (bounds[part], bounds[part + 1]);
         let base = part << GROUP_WORDS_LOG;
-        offsets.fill(0);
         words[from..to].iter().for_each(|&word| offsets[word as usize - base] += 1);
         let mut end = from as u32;
         for offset in offsets.iter_mut() {

@@ -24,6 +24,7 @@ use bireme_engine::morsel::carried_type;
 use bireme_engine::{Error, Result};
 
 use super::gather::raw_values;
+use super::memory::prefetch;
 use super::store::plain;
 
 /// Texts up to this length live in their view, together with their length: the view is the value.
@@ -211,10 +212,26 @@ pub(super) fn keep_equal(probe: &[Key], build: &[Key], probe_rows: &mut Vec<u32>
             (Values::Words(p), Values::Words(b)) => keep(probe, build, probe_rows, build_rows, |l, r| p[l] == b[r]),
             (Values::Wide(p), Values::Wide(b)) => keep(probe, build, probe_rows, build_rows, |l, r| p[l] == b[r]),
             (Values::Bytes(p, ours), Values::Bytes(b, theirs)) => {
-                keep(probe, build, probe_rows, build_rows, |l, r| equal_views(p[l], ours, b[r], theirs));
+                let equal = |l: usize, r: usize| equal_views(p[l], ours, b[r], theirs);
+                fetch_texts(b, theirs, build_rows);
+                keep(probe, build, probe_rows, build_rows, equal);
             }
             // Types were compared when the join was made.
             _ => return (probe_rows.clear(), build_rows.clear()).0,
+        }
+    }
+}
+
+/// Starts to load the texts of some rows: all views first, which do not wait for each other, then what they refer to.
+/// Comparing would wait for both, text after text.
+fn fetch_texts(views: &[u128], buffers: &[Buffer], rows: &[u32]) {
+    if buffers.is_empty() {
+        return;
+    }
+    for &row in rows {
+        let view = views[row as usize];
+        if view as u32 > INLINE {
+            prefetch(long_text(view, buffers).as_ptr());
         }
     }
 }

@@ -11,6 +11,7 @@
 use rayon::prelude::*;
 
 use super::keys::Words;
+use super::memory::zeros;
 
 /// Rows of a block: enough that its counts cost little.
 const BLOCK_ROWS: usize = 1 << 17;
@@ -62,7 +63,7 @@ pub(super) fn part(words: &Words, parts: usize, part_of: impl Fn(u64) -> usize +
         }
     }
     bounds.push(end);
-    let (mut to_words, mut to_rows) = (vec![0_u64; end], vec![0_u32; end]);
+    let (mut to_words, mut to_rows) = (zeros::<u64>(end), zeros::<u32>(end));
     let (shared_words, shared_rows) = (Shared(to_words.as_mut_ptr()), Shared(to_rows.as_mut_ptr()));
     let (shared_words, shared_rows) = (&shared_words, &shared_rows);
     places.into_par_iter().enumerate().for_each(|(block, mut places)| {

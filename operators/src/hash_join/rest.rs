@@ -134,7 +134,7 @@ struct PartitionReader {
 
 enum State {
     Start,
-    Probing { inner: Arc<JoinTable>, batch: usize, cursor: Option<ProbeCursor> },
+    Probing { inner: Arc<JoinTable>, batch: usize, cursor: Option<Box<ProbeCursor>> },
     Rest { scan: Arc<dyn Scan>, morsel: usize, reader: Option<Box<dyn MorselReader>> },
     Blocks(Box<BlockJoin>),
     Done,
@@ -155,7 +155,7 @@ impl MorselReader for PartitionReader {
                         let rows = self.probed.read(self.part, *batch)?;
                         let chunk = inner.plan.probe.chunk_of(rows.columns(), rows.num_rows());
                         *batch += 1;
-                        *cursor = Some(inner.probe(self.residual.as_ref(), chunk)?);
+                        *cursor = Some(Box::new(inner.probe(self.residual.as_ref(), chunk)?));
                     } else {
                         let rest = inner.rest(self.residual.as_ref())?;
                         self.state = rest.map_or(State::Done, |scan| State::Rest { scan, morsel: 0, reader: None });

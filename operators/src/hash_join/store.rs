@@ -20,6 +20,7 @@ use bireme_engine::{Error, Result};
 use rayon::prelude::*;
 
 use super::gather::{from_raw, gather, raw_values};
+use super::memory::{advise, zeros};
 
 /// Bytes of the first heap block, and of the largest one: few blocks for many rows, little waste for few.
 const FIRST_BLOCK: usize = 16 << 10;
@@ -192,9 +193,18 @@ impl<T: ArrowNativeType> Fixed<T> {
     }
 
     fn append(&mut self, array: &ArrayRef) -> Result<()> {
+        make_room(&mut self.values, array.len());
         self.values.extend_from_slice(&raw_values::<T>(array)?);
         append_nulls(&mut self.nulls, array.nulls(), array.len());
         Ok(())
+    }
+}
+
+/// Like `reserve`, with large pages for large columns.
+fn make_room<T>(vector: &mut Vec<T>, more: usize) {
+    if vector.capacity() - vector.len() < more {
+        vector.reserve(more);
+        advise(vector);
     }
 }
 
@@ -212,10 +222,10 @@ impl Texts {
 
     fn append(&mut self, views: &[u128], buffers: &[Buffer], nulls: Option<&NullBuffer>) {
         append_nulls(&mut self.nulls, nulls, views.len());
+        make_room(&mut self.views, views.len());
         if buffers.is_empty() && nulls.is_none() {
             return self.views.extend_from_slice(views);
         }
-        self.views.reserve(views.len());
         for (row, &view) in views.iter().enumerate() {
             let length = view as u32 as usize;
             let view = if nulls.is_some_and(|nulls| nulls.is_null(row)) {
@@ -326,7 +336,7 @@ fn concat_parts<T: ArrowNativeType>(
     change: impl Fn(T, usize) -> T + Sync,
 ) -> Vec<T> {
     let total = parts.iter().map(|(values, _)| values.len()).sum();
-    let mut all = vec![T::default(); total];
+    let mut all = zeros::<T>(total);
     let (mut tasks, mut rest) = (Vec::new(), all.as_mut_slice());
     for (values, beside) in parts {
         for values in values.chunks(COPY_ROWS) {
