@@ -10,6 +10,7 @@ pub mod checked_sum;
 #[cfg(feature = "datafusion")]
 pub mod errors;
 pub mod forward;
+pub mod hash_join;
 #[cfg(feature = "datafusion")]
 pub mod hash_partition;
 #[cfg(feature = "datafusion")]
