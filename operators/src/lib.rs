@@ -8,6 +8,7 @@
 pub mod checked_sum;
 #[cfg(feature = "datafusion")]
 pub mod errors;
+pub mod expr;
 pub mod forward;
 #[cfg(feature = "datafusion")]
 pub mod hash_partition;
