@@ -9,6 +9,7 @@ pub mod aggregate;
 pub mod checked_sum;
 #[cfg(feature = "datafusion")]
 pub mod errors;
+pub mod expr;
 pub mod forward;
 pub mod hash_join;
 #[cfg(feature = "datafusion")]

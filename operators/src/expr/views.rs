@@ -1,0 +1,101 @@
+//! The bytes of texts that are held as views.
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::buffer::Buffer;
+use arrow::datatypes::DataType;
+use bireme_engine::error::{Error, Result};
+
+/// Bytes that a view holds itself.
+pub(super) const INLINE: usize = 12;
+
+/// A view column's parts.
+#[derive(Clone, Copy)]
+pub(super) struct Views<'a> {
+    pub views: &'a [u128],
+    pub buffers: &'a [Buffer],
+}
+
+impl<'a> Views<'a> {
+    pub fn new(array: &'a ArrayRef) -> Result<Self> {
+        match array.data_type() {
+            DataType::Utf8View => {
+                let array = array.as_string_view();
+                Ok(Self { views: array.views(), buffers: array.data_buffers() })
+            }
+            DataType::BinaryView => {
+                let array = array.as_binary_view();
+                Ok(Self { views: array.views(), buffers: array.data_buffers() })
+            }
+            other => Err(Error::internal(format!("a text is carried as {other}"))),
+        }
+    }
+
+    /// The bytes of one of the column's views.
+    #[inline(always)]
+    pub fn bytes<'b>(&self, view: &'b u128) -> &'b [u8]
+    where
+        'a: 'b,
+    {
+        let length = length(*view);
+        if length <= INLINE {
+            // SAFETY: a view is 16 bytes, of which those from the fifth on are the text; only little-endian machines
+            // are supported by the crates below.
+            return unsafe { std::slice::from_raw_parts(std::ptr::from_ref(view).cast::<u8>().add(4), length) };
+        }
+        let (buffer, offset) = ((*view >> 64) as u32 as usize, (*view >> 96) as usize);
+        // SAFETY: views that come from a view array point into its buffers; Arrow has checked that, and nobody here calls
+        // this with another view.
+        unsafe { self.buffers.get_unchecked(buffer).get_unchecked(offset..offset + length) }
+    }
+
+    /// The bytes of the first row; none if there is no row.
+    pub fn bytes_of_first(&self) -> &[u8] {
+        self.views.first().map_or(&[], |view| self.bytes(view))
+    }
+
+    /// Whether a text of this column is equal to one of another.
+    #[inline(always)]
+    pub fn equal(&self, text: u128, others: &Views<'_>, other: u128) -> bool {
+        if text as u64 != other as u64 {
+            return false;
+        }
+        if length(text) <= INLINE { text == other } else { self.bytes(&text) == others.bytes(&other) }
+    }
+
+    /// Whether a text of this column comes before one of another.
+    #[inline(always)]
+    pub fn less(&self, text: u128, others: &Views<'_>, other: u128) -> bool {
+        let (head, other_head) = (prefix(text), prefix(other));
+        if head != other_head { head < other_head } else { self.bytes(&text) < others.bytes(&other) }
+    }
+
+    /// Whether a text is equal to one of more than [`INLINE`] bytes.
+    #[inline(always)]
+    pub fn equals(&self, text: u128, literal: &[u8]) -> bool {
+        length(text) == literal.len() && self.bytes(&text) == literal
+    }
+}
+
+/// How many bytes.
+#[inline(always)]
+pub(super) fn length(view: u128) -> usize {
+    view as u32 as usize
+}
+
+/// The first four bytes as a number that orders like them; zeros where there are fewer. Where two of them differ, so do
+/// the texts, in the same way: a missing byte is not above any other.
+#[inline(always)]
+pub(super) fn prefix(view: u128) -> u32 {
+    ((view >> 32) as u32).swap_bytes()
+}
+
+/// The view of a short text; texts of up to [`INLINE`] bytes are equal where their views are.
+pub(super) fn inline_view(text: &[u8]) -> Option<u128> {
+    if text.len() > INLINE {
+        return None;
+    }
+    let mut view = [0; 16];
+    view[..4].copy_from_slice(&(text.len() as u32).to_le_bytes());
+    view[4..4 + text.len()].copy_from_slice(text);
+    Some(u128::from_le_bytes(view))
+}
