@@ -13,6 +13,7 @@
 //! - [`file_table`]: the table DataFusion plans with; [`file_scan`]: its scan, sliced and checked on each rank;
 //!   [`named_source`]: errors that name file and line; [`store`]: counts the bytes that are read.
 //! - [`memory_table`]: tables that are held in memory, replicated or on the ranks.
+//! - [`memory_source`], [`morsel_leaf`]: how native pipelines read tables.
 //! - [`parquet_scan`]: Parquet files as morsel sources for native pipelines, without DataFusion.
 //! - [`mod@write`]: files, published together.
 //! - [`error`]: DataFusion's errors with kinds.
@@ -43,10 +44,13 @@ mod hive;
 mod ipc;
 #[cfg(feature = "datafusion")]
 pub mod location;
+pub mod memory_source;
 #[cfg(feature = "datafusion")]
 pub mod memory_table;
 #[cfg(feature = "datafusion")]
 mod merge_schemas;
+#[cfg(feature = "datafusion")]
+pub mod morsel_leaf;
 #[cfg(feature = "datafusion")]
 pub mod named_source;
 #[cfg(feature = "datafusion")]

@@ -275,6 +275,26 @@ impl MemoryScanExec {
         Arc::new(Self::new(self.schema(), self.projection.clone(), Arc::new(kept), self.fetch))
     }
 
+    /// Whether it reads the same lanes of the same table.
+    pub fn reads_the_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.lanes, &other.lanes) && self.projection == other.projection && self.fetch == other.fetch
+    }
+
+    /// So many rows are enough.
+    pub fn fetch_rows(&self) -> Option<usize> {
+        self.fetch
+    }
+
+    /// The rows of one lane, if this process holds them.
+    pub fn lane_batches(&self, lane: usize) -> Vec<RecordBatch> {
+        let held = self.lanes.get(lane).and_then(|lane| lane.batches.as_ref());
+        let project = |batch: &RecordBatch| match &self.projection {
+            Some(columns) => batch.project(columns).ok(),
+            None => Some(batch.clone()),
+        };
+        held.into_iter().flat_map(|batches| batches.iter().filter_map(project)).collect()
+    }
+
     /// The rows of one lane, cut to the session's batch size and to the fetch.
     fn batches(&self, lane: &[RecordBatch], batch_size: usize) -> DfResult<Vec<RecordBatch>> {
         let mut left = self.fetch.unwrap_or(usize::MAX);

@@ -45,6 +45,11 @@ pub struct NamedSource {
 }
 
 impl NamedSource {
+    /// The format of its files.
+    pub fn format(&self) -> &FileFormatOptions {
+        &self.format
+    }
+
     pub(crate) fn new(
         inner: Arc<dyn FileSource>,
         format: FileFormatOptions,

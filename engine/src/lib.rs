@@ -20,5 +20,6 @@ pub mod spill;
 pub mod stage;
 pub mod switchboard;
 pub mod wire;
+pub mod workers;
 
 pub use error::{Error, ErrorKind, Result};

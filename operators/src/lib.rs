@@ -1,16 +1,20 @@
 //! Computes: each operator once, with its slow reference for the tests.
 //!
 //! Operators know batches, chunks, inlets and outlets; they know no ranks beyond their lanes, no MPI, and no plan. DataFusion
-//! *plans* appear only in [`island`]; what needs DataFusion at all stands behind the feature `datafusion`, so that
+//! *plans* appear only in `island`; what needs DataFusion at all stands behind the feature `datafusion`, so that
 //! pipelines and their operators build and test in seconds without it.
 
 pub mod aggregate;
+#[cfg(feature = "datafusion")]
+pub mod batch_call;
 #[cfg(feature = "datafusion")]
 pub mod checked_sum;
 #[cfg(feature = "datafusion")]
 pub mod errors;
 pub mod expr;
 pub mod forward;
+#[cfg(feature = "datafusion")]
+pub mod group_function;
 pub mod hash_join;
 #[cfg(feature = "datafusion")]
 pub mod hash_partition;
@@ -19,3 +23,4 @@ pub mod island;
 #[cfg(feature = "datafusion")]
 pub mod overflow;
 pub mod pipeline;
+pub mod sort;

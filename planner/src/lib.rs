@@ -8,10 +8,12 @@
 //! device, and nothing iterates over an unordered map.
 
 pub mod explain;
+mod fuse;
 pub mod physical;
 pub mod place;
 pub mod plan;
 pub mod stage;
 pub mod suggest;
 
+pub use fuse::MorselLeaf;
 pub use plan::{Delivery, Goal, Planned, Planner};

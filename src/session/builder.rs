@@ -17,17 +17,20 @@ use bireme_engine::machine::Machine;
 use bireme_engine::metrics::Progress;
 use bireme_engine::run::RankContext;
 use bireme_engine::switchboard::Switchboard;
+use bireme_engine::workers::Workers;
 use bireme_operators::errors::from_datafusion;
 use bireme_operators::island::IslandRuntime;
 use bireme_operators::overflow;
 use bireme_planner::physical::{Shape, configure, rules};
 use bireme_planner::place::{BlockMapper, Mapper, RandomMapper};
+use bireme_planner::stage::NativeWorld;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use parking_lot::Mutex;
 
 use super::leaves::SessionLeaves;
+use super::morsels::SessionMorsels;
 use super::rank::{Rank, check_temp_dir};
 use super::{Inner, Options, Session};
 
@@ -284,6 +287,7 @@ impl Start<'_> {
             self.builder.memory_limit.map(|bytes| usize::try_from(bytes / self.here as u64).unwrap_or(usize::MAX));
         let budget = Budget::new(limit);
         let runtime = IslandRuntime::start(number, self.threads, budget.clone(), self.temp)?;
+        let workers = Arc::new(Workers::start(number, self.threads, self.temp)?);
         let reads = register_stores(runtime.environment(), &[])?;
         let mapper: Arc<dyn Mapper> = match self.builder.random_mapper {
             Some(seed) => Arc::new(RandomMapper::new(seed)),
@@ -305,6 +309,7 @@ impl Start<'_> {
             reads,
             communicator,
             slicer: Arc::new(SessionLeaves::default()),
+            native: Some(NativeWorld { workers, leaves: Arc::new(SessionMorsels::default()) }),
             mapper,
             planning_fails: self.builder.fault == Some(Fault::Planning(number)),
         })

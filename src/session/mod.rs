@@ -8,6 +8,7 @@ mod collected;
 mod create;
 mod insert;
 mod leaves;
+mod morsels;
 mod progress;
 mod rank;
 mod read;

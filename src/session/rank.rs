@@ -14,7 +14,7 @@ use bireme_engine::run::{RankContext, run};
 use bireme_engine::stage::{Pin, Sink};
 use bireme_operators::island::{IslandRuntime, LeafSlicer};
 use bireme_planner::place::Mapper;
-use bireme_planner::stage::IslandWorld;
+use bireme_planner::stage::{IslandWorld, NativeWorld};
 use bireme_planner::{Delivery, Goal, Planned, Planner};
 use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
@@ -30,6 +30,7 @@ pub(crate) struct Rank {
     pub reads: Arc<ReadCounters>,
     pub communicator: Arc<dyn Communicator>,
     pub slicer: Arc<dyn LeafSlicer>,
+    pub native: Option<NativeWorld>,
     pub mapper: Arc<dyn Mapper>,
     /// Tests make this rank's planning fail.
     pub planning_fails: bool,
@@ -87,6 +88,7 @@ impl Rank {
             runtime: Arc::clone(&self.runtime),
             context: Arc::new(context),
             slicer: Arc::clone(&self.slicer),
+            native: self.native.clone(),
         };
         let planner = Planner { ranks: self.control.ranks(), mapper: Arc::clone(&self.mapper), world };
         planner.plan(&state, program, &goal)

@@ -2,5 +2,7 @@
 
 pub mod ir;
 mod resources;
+pub mod run;
+pub(crate) mod values;
 
 pub use resources::Resources;

@@ -11,7 +11,7 @@ use super::{Builder, Fragment, lane_count_bug, with_children};
 impl Builder {
     pub(super) fn aligned(&mut self, node: &Arc<dyn ExecutionPlan>) -> Result<Fragment> {
         let children = node.children().into_iter().cloned().collect::<Vec<_>>();
-        let mut parts = children.iter().map(|child| self.visit(child)).collect::<Result<Vec<_>>>()?;
+        let mut parts = children.iter().map(|child| self.visit_island(child)).collect::<Result<Vec<_>>>()?;
         let counts: Vec<usize> = parts.iter().map(|part| part.lanes.len()).collect();
         if counts.iter().any(|&count| count != node.output_partitioning().partition_count()) {
             return Err(lane_count_bug(node, &counts));

@@ -15,7 +15,7 @@ use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
-use super::{Builder, Fragment, single_lane_children, with_children};
+use super::{Builder, Fragment, Part, single_lane_children, with_children};
 
 /// Whether a join of this kind may have its collected (left) side on every rank.
 pub fn replicates_collected_side(kind: JoinType) -> bool {
@@ -53,7 +53,7 @@ impl Builder {
             _ => whole,
         };
         let source = self.broadcast(whole)?;
-        let mut probe = self.visit(lanes)?;
+        let mut probe = self.visit_island(lanes)?;
         if self.ranks > 1 && probe.lanes.len() > 1 && !may_replicate(node) {
             let pins = vec![Pin::Rank(0); probe.lanes.len()];
             let note = format!("{} runs on rank 0: its collected side cannot be on several ranks", node.name());
@@ -71,9 +71,9 @@ impl Builder {
     /// All rows of `node`, in one lane on every rank.
     fn broadcast(&mut self, node: &Arc<dyn ExecutionPlan>) -> Result<Fragment> {
         let child = self.visit(node)?;
-        let rows = match child.lanes.len() {
-            1 => child.template.equivalence_properties().clone(),
-            _ => EquivalenceProperties::new(child.template.schema()),
+        let rows = match &child {
+            Part::Island(child) if child.lanes.len() == 1 => child.template.equivalence_properties().clone(),
+            child => EquivalenceProperties::new(child.schema()),
         };
         let exchange = self.send(child, Route::Broadcast, None)?;
         let template = Arc::new(ExchangeSource::broadcast(exchange, rows));

@@ -9,18 +9,17 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::limit::LocalLimitExec;
 
-use super::{Builder, Fragment, received};
+use super::{Builder, Fragment, Part, received};
 
 impl Builder {
-    pub(super) fn gather(&mut self, node: &CoalescePartitionsExec) -> Result<Fragment> {
-        let child = self.visit(node.input())?;
+    pub(super) fn gather(&mut self, node: &CoalescePartitionsExec, child: Fragment) -> Result<Fragment> {
         let fetch = node.fetch();
         let child = limited(child, fetch);
         if child.lanes.len() == 1 {
             return Ok(child);
         }
         let rows = node.properties().equivalence_properties().clone();
-        let exchange = self.send(child, Route::Gather, fetch)?;
+        let exchange = self.send(Part::Island(child), Route::Gather, fetch)?;
         Ok(received(exchange, rows, Partitioning::UnknownPartitioning(1), vec![Pin::Free]))
     }
 }

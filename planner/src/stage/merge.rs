@@ -13,18 +13,23 @@ use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMerge
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use super::gather::limited;
-use super::{Builder, Fragment, with_children};
+use super::{Builder, Fragment, Part, with_children};
 
 impl Builder {
-    pub(super) fn merge(&mut self, node: &Arc<dyn ExecutionPlan>, merge: &SortPreservingMergeExec) -> Result<Fragment> {
-        let child = limited(self.visit(merge.input())?, merge.fetch());
+    pub(super) fn merge(
+        &mut self,
+        node: &Arc<dyn ExecutionPlan>,
+        merge: &SortPreservingMergeExec,
+        child: Fragment,
+    ) -> Result<Fragment> {
+        let child = limited(child, merge.fetch());
         let lanes = child.lanes.len();
         if lanes == 1 {
             // Nothing to merge; the limit below has taken over the fetch.
             return Ok(child);
         }
         let rows = child.template.equivalence_properties().clone();
-        let exchange = self.send(child, Route::Keep, None)?;
+        let exchange = self.send(Part::Island(child), Route::Keep, None)?;
         let source = ExchangeSource::new(exchange, rows, Partitioning::UnknownPartitioning(lanes));
         Ok(Fragment {
             template: with_children(node, vec![Arc::new(source)])?,

@@ -14,14 +14,18 @@
 //! | `ScalarSubqueryExec` | those of its input | subqueries become stages that others wait for ([`subquery`]) |
 //! | `RecursiveQueryExec` | one, on rank 0 | not cut: its rounds run in one place ([`whole`]) |
 //! | sources | theirs | kept as slots that a run fills with a rank's slice ([`leaf`]) |
+//!
+//! What has a native form is fused into pipelines instead ([`fused`], [`crate::fuse`]).
 
 mod aligned;
 mod collected;
+mod fused;
 mod gather;
 mod leaf;
 mod merge;
 mod repartition;
 mod result;
+mod shared;
 mod subquery;
 mod union;
 mod whole;
@@ -32,6 +36,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use bireme_engine::error::{Error, Result};
 use bireme_engine::stage::{Exchange, ExchangeId, Feed, Output, Pin, Route, Stage, StageGraph, StageId, StageInput};
+use bireme_engine::workers::Workers;
 use bireme_operators::errors::from_datafusion;
 use bireme_operators::island::{ExchangeSource, IslandBody, IslandPlan, IslandRuntime, LeafSlicer};
 use datafusion::execution::TaskContext;
@@ -40,13 +45,13 @@ use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
-use datafusion::physical_plan::scalar_subquery::ScalarSubqueryExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{Distribution, ExecutionPlan, ExecutionPlanProperties};
 
 pub use collected::replicates_collected_side;
 
+use crate::fuse::{Fused, MorselLeaf};
 use crate::plan::Goal;
 
 /// What the bodies of islands need when they run.
@@ -58,6 +63,26 @@ pub struct IslandWorld {
     pub context: Arc<TaskContext>,
     /// Knows the session's sources.
     pub slicer: Arc<dyn LeafSlicer>,
+    /// What native bodies run on, and their sources; `None`: everything is an island.
+    pub native: Option<NativeWorld>,
+}
+
+/// What native bodies need when they run.
+#[derive(Clone, Debug)]
+pub struct NativeWorld {
+    /// The rank's threads.
+    pub workers: Arc<Workers>,
+    /// Knows the sources that can be read in morsels.
+    pub leaves: Arc<dyn MorselLeaves>,
+}
+
+/// Knows which sources of a session can be read in morsels. Asked while planning: it opens nothing.
+pub trait MorselLeaves: Send + Sync + std::fmt::Debug {
+    /// How to read a leaf of a physical plan; `None` if only DataFusion can.
+    fn find(&self, leaf: &Arc<dyn ExecutionPlan>) -> Option<MorselLeaf>;
+
+    /// Whether two leaves that look alike (the same columns, text and expressions) read the same rows. False if in doubt.
+    fn are_same(&self, a: &Arc<dyn ExecutionPlan>, b: &Arc<dyn ExecutionPlan>) -> bool;
 }
 
 /// Cuts `plan` into stages that deliver its rows as `goal` says.
@@ -65,13 +90,44 @@ pub struct IslandWorld {
 /// # Errors
 /// The plan holds a node that cannot be cut nor run whole.
 pub fn build(plan: &Arc<dyn ExecutionPlan>, goal: &Goal, ranks: usize, world: IslandWorld) -> Result<StageGraph> {
-    let mut builder = Builder { world, ranks, graph: StageGraph::default(), leaves: 0, scalars: Vec::new() };
-    let fragment = builder.visit(plan)?;
-    builder.deliver(fragment, goal)?;
+    let graph = StageGraph::default();
+    let mut builder = Builder { world, ranks, graph, leaves: 0, slots: 0, scalars: Vec::new(), shared: Vec::new() };
+    builder.find_shared(plan);
+    let part = builder.visit(plan)?;
+    builder.deliver(part, goal)?;
     Ok(builder.graph)
 }
 
-/// The part of a stage that has been seen so far: a subtree whose leaves are slots and exchange sources.
+/// The part of a stage that has been seen so far.
+enum Part {
+    Island(Fragment),
+    Fused(Box<Fused>),
+}
+
+impl Part {
+    fn lanes(&self) -> &[Pin] {
+        match self {
+            Part::Island(fragment) => &fragment.lanes,
+            Part::Fused(fused) => &fused.lanes,
+        }
+    }
+
+    fn lanes_mut(&mut self) -> &mut [Pin] {
+        match self {
+            Part::Island(fragment) => &mut fragment.lanes,
+            Part::Fused(fused) => &mut fused.lanes,
+        }
+    }
+
+    fn schema(&self) -> SchemaRef {
+        match self {
+            Part::Island(fragment) => fragment.template.schema(),
+            Part::Fused(fused) => Arc::clone(&fused.schema),
+        }
+    }
+}
+
+/// An island so far: a subtree whose leaves are slots and exchange sources.
 struct Fragment {
     template: Arc<dyn ExecutionPlan>,
     lanes: Vec<Pin>,
@@ -87,22 +143,46 @@ struct Builder {
     ranks: usize,
     graph: StageGraph,
     leaves: usize,
+    slots: usize,
     scalars: Vec<subquery::Scalar>,
+    shared: Vec<shared::Shared>,
 }
 
 impl Builder {
-    fn visit(&mut self, node: &Arc<dyn ExecutionPlan>) -> Result<Fragment> {
+    /// The stage that the node is in, up to the node.
+    fn visit(&mut self, node: &Arc<dyn ExecutionPlan>) -> Result<Part> {
+        match self.visit_shared(node)? {
+            Some(part) => Ok(part),
+            None => self.visit_unshared(node),
+        }
+    }
+
+    fn visit_unshared(&mut self, node: &Arc<dyn ExecutionPlan>) -> Result<Part> {
+        match self.fused(node)? {
+            Some(part) => Ok(part),
+            None => self.island(node).map(Part::Island),
+        }
+    }
+
+    /// The node and what is below it in lanes that an island can read.
+    fn visit_island(&mut self, node: &Arc<dyn ExecutionPlan>) -> Result<Fragment> {
+        let part = self.visit(node)?;
+        self.as_island(part, node)
+    }
+
+    /// The node as part of an island.
+    fn island(&mut self, node: &Arc<dyn ExecutionPlan>) -> Result<Fragment> {
         if let Some(repartition) = node.downcast_ref::<RepartitionExec>() {
-            return self.repartition(repartition);
+            let child = self.visit_island(repartition.input())?;
+            return self.repartition(repartition, child);
         }
         if let Some(coalesce) = node.downcast_ref::<CoalescePartitionsExec>() {
-            return self.gather(coalesce);
+            let child = self.visit_island(coalesce.input())?;
+            return self.gather(coalesce, child);
         }
         if let Some(merge) = node.downcast_ref::<SortPreservingMergeExec>() {
-            return self.merge(node, merge);
-        }
-        if let Some(subqueries) = node.downcast_ref::<ScalarSubqueryExec>() {
-            return self.subqueries(subqueries);
+            let child = self.visit_island(merge.input())?;
+            return self.merge(node, merge, child);
         }
         if node.is::<UnionExec>() {
             return self.union(node);
@@ -112,15 +192,17 @@ impl Builder {
         }
         match node.children().len() {
             0 => Ok(self.leaf(node)),
-            1 => self.unary(node),
+            1 => {
+                let child = self.visit_island(node.children()[0])?;
+                self.over(node, child)
+            }
             _ if collected::side(node).is_some() => self.collected(node),
             _ => self.aligned(node),
         }
     }
 
-    /// A node that works lane by lane.
-    fn unary(&mut self, node: &Arc<dyn ExecutionPlan>) -> Result<Fragment> {
-        let child = self.visit(node.children()[0])?;
+    /// A node that works lane by lane, over its input.
+    fn over(&mut self, node: &Arc<dyn ExecutionPlan>, child: Fragment) -> Result<Fragment> {
         let lanes = node.output_partitioning().partition_count();
         if lanes != child.lanes.len() {
             return self.whole(node, &format!("{} changes its number of lanes", node.name()));
@@ -128,10 +210,10 @@ impl Builder {
         Ok(Fragment { template: with_children(node, vec![Arc::clone(&child.template)])?, ..child })
     }
 
-    /// Makes the fragment a stage that sends its rows over a new exchange.
-    fn send(&mut self, fragment: Fragment, route: Route, fetch: Option<usize>) -> Result<ExchangeId> {
-        let schema = fragment.template.schema();
-        let producer = self.close(fragment, Vec::new())?;
+    /// Makes the part a stage that sends its rows over a new exchange.
+    fn send(&mut self, part: Part, route: Route, fetch: Option<usize>) -> Result<ExchangeId> {
+        let schema = part.schema();
+        let producer = self.close(part, Vec::new())?;
         Ok(self.exchange(producer, route, schema, fetch))
     }
 
@@ -145,12 +227,16 @@ impl Builder {
         id
     }
 
-    /// Makes the fragment a stage with these outputs.
-    fn close(&mut self, fragment: Fragment, outputs: Vec<Output>) -> Result<StageId> {
+    /// Makes the part a stage with these outputs.
+    fn close(&mut self, part: Part, outputs: Vec<Output>) -> Result<StageId> {
+        let fragment = match part {
+            Part::Island(fragment) => fragment,
+            Part::Fused(fused) => return self.close_fused(*fused, outputs),
+        };
         let after = self.scalars_read_by(&fragment.template)?;
         let Fragment { template, lanes, inputs, leaves, replayed } = fragment;
         let plan = IslandPlan { template, leaves, replayed };
-        let IslandWorld { runtime, context, slicer } = self.world.clone();
+        let IslandWorld { runtime, context, slicer, .. } = self.world.clone();
         let body = Arc::new(IslandBody::new(plan, context, runtime, slicer));
         Ok(self.push(Stage { id: StageId(0), body, lanes, inputs, outputs, after }))
     }
@@ -170,7 +256,7 @@ impl Builder {
     fn move_lanes(&mut self, fragment: Fragment, pins: Vec<Pin>) -> Result<Fragment> {
         let rows = fragment.template.equivalence_properties().clone();
         let partitioning = fragment.template.output_partitioning().clone();
-        let exchange = self.send(fragment, Route::Keep, None)?;
+        let exchange = self.send(Part::Island(fragment), Route::Keep, None)?;
         Ok(received(exchange, rows, partitioning, pins))
     }
 }

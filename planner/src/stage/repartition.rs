@@ -11,11 +11,10 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 
-use super::{Builder, Fragment, received};
+use super::{Builder, Fragment, Part, received};
 
 impl Builder {
-    pub(super) fn repartition(&mut self, node: &RepartitionExec) -> Result<Fragment> {
-        let child = self.visit(node.input())?;
+    pub(super) fn repartition(&mut self, node: &RepartitionExec, child: Fragment) -> Result<Fragment> {
         let partitioning = node.partitioning().clone();
         let lanes = partitioning.partition_count();
         let route = match &partitioning {
@@ -31,7 +30,7 @@ impl Builder {
             Some(_) => EquivalenceProperties::new(node.schema()),
             None => node.properties().equivalence_properties().clone(),
         };
-        let exchange = self.send(child, route, None)?;
+        let exchange = self.send(Part::Island(child), route, None)?;
         let mut fragment = received(exchange, rows, partitioning, vec![Pin::Free; lanes]);
         if let Some(order) = order {
             // An exchange mixes its producers; where their order was to be kept, it is made again.

@@ -13,11 +13,12 @@ use bireme_operators::errors::from_datafusion;
 use bireme_operators::island::ScalarBody;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::physical_planning_context::ScalarSubqueryResults;
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::scalar_subquery::ScalarSubqueryExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::scalar_subquery::ScalarSubqueryExec;
 
-use super::{Builder, Fragment};
+use super::{Builder, Part};
 use crate::plan::Discard;
 
 /// A subquery and the stage that delivers it.
@@ -27,7 +28,7 @@ pub(super) struct Scalar {
 }
 
 impl Builder {
-    pub(super) fn subqueries(&mut self, node: &ScalarSubqueryExec) -> Result<Fragment> {
+    pub(super) fn subqueries(&mut self, node: &ScalarSubqueryExec) -> Result<Part> {
         for link in node.subqueries() {
             let schema = link.plan.schema();
             let field = schema.fields().first().ok_or_else(|| Error::internal("a scalar subquery without a column"))?;
@@ -55,21 +56,32 @@ impl Builder {
         }
         let mut read = BTreeSet::new();
         template
-            .apply(|node| {
-                node.apply_expressions(&mut |root| {
-                    root.apply(|expr| {
-                        if let Some(scalar) = expr.downcast_ref::<ScalarSubqueryExpr>() {
-                            let delivered = self
-                                .scalars
-                                .iter()
-                                .filter(|known| ScalarSubqueryResults::ptr_eq(&known.results, scalar.results()));
-                            read.extend(delivered.map(|known| known.stage));
-                        }
-                        Ok(TreeNodeRecursion::Continue)
-                    })
-                })
-            })
+            .apply(|node| node.apply_expressions(&mut |root| self.note_scalars(root, &mut read)))
             .map_err(from_datafusion)?;
         Ok(read.into_iter().collect())
+    }
+
+    /// The stages that deliver the values which these expressions read.
+    pub(super) fn scalars_read_in(&self, expressions: &[Arc<dyn PhysicalExpr>]) -> Result<Vec<StageId>> {
+        let mut read = BTreeSet::new();
+        for root in expressions {
+            self.note_scalars(root, &mut read).map_err(from_datafusion)?;
+        }
+        Ok(read.into_iter().collect())
+    }
+
+    fn note_scalars(
+        &self,
+        root: &Arc<dyn PhysicalExpr>,
+        read: &mut BTreeSet<StageId>,
+    ) -> datafusion::common::Result<TreeNodeRecursion> {
+        root.apply(|expr| {
+            if let Some(scalar) = expr.downcast_ref::<ScalarSubqueryExpr>() {
+                let known = self.scalars.iter();
+                let delivered = known.filter(|known| ScalarSubqueryResults::ptr_eq(&known.results, scalar.results()));
+                read.extend(delivered.map(|known| known.stage));
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })
     }
 }

@@ -12,7 +12,7 @@ use bireme_operators::island::ExchangeSource;
 use datafusion::physical_expr::Partitioning;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
-use super::{Builder, Fragment, with_children};
+use super::{Builder, Fragment, Part, with_children};
 
 impl Builder {
     pub(super) fn whole(&mut self, node: &Arc<dyn ExecutionPlan>, why: &str) -> Result<Fragment> {
@@ -43,7 +43,7 @@ impl Builder {
         }
         let rows = node.equivalence_properties().clone();
         let leaf = self.leaf(node);
-        let exchange = self.send(leaf, Route::Keep, None)?;
+        let exchange = self.send(Part::Island(leaf), Route::Keep, None)?;
         fragment.inputs.push(StageInput { exchange, feed: Feed::Lanes(vec![0; pins.len()]) });
         fragment.replayed.insert(exchange);
         Ok(Arc::new(ExchangeSource::new(exchange, rows, Partitioning::UnknownPartitioning(pins.len()))))

@@ -175,6 +175,17 @@ impl Expr {
         }
     }
 
+    /// Whether it can end in an error on some row: then it must not be evaluated on rows that an earlier condition drops.
+    pub fn may_fail(&self) -> bool {
+        let here = match &self.kind {
+            ExprKind::Arithmetic(..) | ExprKind::Negate(_) => !self.data_type.is_floating(),
+            ExprKind::Cast { or_null, .. } => !or_null,
+            ExprKind::Call(_, arguments) => !arguments.is_empty(),
+            _ => false,
+        };
+        here || self.children().into_iter().any(Expr::may_fail)
+    }
+
     /// What it is computed from.
     pub fn children(&self) -> Vec<&Expr> {
         match &self.kind {

@@ -98,8 +98,8 @@ pub enum Sink {
     Output,
     /// They are grouped.
     Aggregate(SlotId, AggregateSpec),
-    /// They are the build side of a join; the spec is that of the probe.
-    Build(SlotId, JoinSpec),
+    /// They are the build side of a join, with the logical types of the rows that will probe it.
+    Build(SlotId, JoinSpec, Vec<DataType>),
     /// They are sorted.
     Sort(SlotId, SortSpec),
     /// They are kept.
@@ -111,8 +111,20 @@ impl Sink {
     pub fn slot(&self) -> Option<SlotId> {
         match self {
             Sink::Output => None,
-            Sink::Aggregate(slot, _) | Sink::Build(slot, _) | Sink::Sort(slot, _) | Sink::Collect(slot) => Some(*slot),
+            Sink::Aggregate(slot, _) | Sink::Build(slot, ..) | Sink::Sort(slot, _) | Sink::Collect(slot) => Some(*slot),
         }
+    }
+}
+
+impl Pipeline {
+    /// Whether it reads what an earlier pipeline has kept there.
+    pub fn reads(&self, slot: usize) -> bool {
+        let of_source = match &self.source {
+            Source::Slot(id) => id.0 == slot,
+            Source::Scan(scan) => scan.partners.iter().any(|partner| partner.slot.0 == slot),
+            Source::Exchange(_) => false,
+        };
+        of_source || self.steps.iter().any(|step| matches!(step, Step::Probe(id, _) if id.0 == slot))
     }
 }
 
@@ -185,7 +197,7 @@ impl fmt::Display for Sink {
         match self {
             Sink::Output => f.write_str("output"),
             Sink::Aggregate(slot, spec) => write!(f, "aggregate {slot} {spec}"),
-            Sink::Build(slot, spec) => {
+            Sink::Build(slot, spec, _) => {
                 write!(f, "build {slot} on {}", list(&spec.build_keys, |column| format!("#{column}")))
             }
             Sink::Sort(slot, spec) => write!(f, "sort {slot} {spec}"),

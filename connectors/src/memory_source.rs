@@ -1,0 +1,178 @@
+//! Batches in memory as a source of morsels.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow::compute::filter;
+use arrow::datatypes::SchemaRef;
+use bireme_engine::Result;
+use bireme_engine::morsel::{CHUNK_ROWS, Chunk, MorselReader, Scan, ScanRequest, Source, to_carried};
+
+/// Rows of a morsel: enough work to be worth handing out, little enough that workers end together.
+const MORSEL_ROWS: usize = 8 * CHUNK_ROWS;
+
+/// Batches of one schema.
+pub struct MemorySource {
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+    limit: Option<usize>,
+}
+
+impl MemorySource {
+    /// A source of these batches, of which the first `limit` rows are enough.
+    pub fn new(schema: SchemaRef, batches: Vec<RecordBatch>, limit: Option<usize>) -> Self {
+        Self { schema, batches, limit }
+    }
+}
+
+impl fmt::Debug for MemorySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.describe())
+    }
+}
+
+impl Source for MemorySource {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn describe(&self) -> String {
+        let rows = self.batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+        format!("memory ({rows} rows)")
+    }
+
+    fn open(&self, request: ScanRequest) -> Result<Arc<dyn Scan>> {
+        let mut left = self.limit.unwrap_or(usize::MAX);
+        let mut morsels = Vec::new();
+        for batch in &self.batches {
+            let rows = batch.num_rows().min(left);
+            left -= rows;
+            for start in (0..rows).step_by(MORSEL_ROWS) {
+                morsels.push(batch.slice(start, MORSEL_ROWS.min(rows - start)));
+            }
+        }
+        Ok(Arc::new(MemoryScan { morsels, request }))
+    }
+}
+
+struct MemoryScan {
+    morsels: Vec<RecordBatch>,
+    request: ScanRequest,
+}
+
+impl fmt::Debug for MemoryScan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MemoryScan({} morsels)", self.morsels.len())
+    }
+}
+
+impl Scan for MemoryScan {
+    fn morsels(&self) -> usize {
+        self.morsels.len()
+    }
+
+    fn read(&self, morsel: usize) -> Result<Box<dyn MorselReader>> {
+        Ok(Box::new(MemoryReader { batch: self.morsels[morsel].clone(), next: 0, request: self.request.clone() }))
+    }
+}
+
+struct MemoryReader {
+    batch: RecordBatch,
+    next: usize,
+    request: ScanRequest,
+}
+
+impl MorselReader for MemoryReader {
+    fn next(&mut self) -> Result<Option<Chunk>> {
+        while self.next < self.batch.num_rows() {
+            let rows = (self.batch.num_rows() - self.next).min(CHUNK_ROWS);
+            let piece = self.batch.slice(self.next, rows);
+            self.next += rows;
+            let chunk = self.chunk(&piece)?;
+            if chunk.rows > 0 {
+                return Ok(Some(chunk));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl MemoryReader {
+    fn chunk(&self, piece: &RecordBatch) -> Result<Chunk> {
+        // Each column is brought into its carried form once, whoever reads it.
+        let mut carried: Vec<Option<ArrayRef>> = vec![None; piece.num_columns()];
+        let mut column = |place: usize| match &carried[place] {
+            Some(array) => Ok(Arc::clone(array)),
+            None => to_carried(piece.column(place)).inspect(|array| carried[place] = Some(Arc::clone(array))),
+        };
+        let mut passed: Option<BooleanArray> = None;
+        for predicate in self.request.predicates.iter().filter(|predicate| predicate.is_active()) {
+            let columns = predicate.columns().iter().map(|&place| column(place)).collect::<Result<Vec<_>>>()?;
+            let answer = predicate.test(&columns, piece.num_rows())?;
+            passed = Some(match passed {
+                Some(before) => arrow::compute::and(&before, &answer)?,
+                None => answer,
+            });
+        }
+        let columns = self.request.projection.iter().map(|&place| column(place)).collect::<Result<Vec<_>>>()?;
+        let Some(passed) = passed else { return Ok(Chunk::new(columns, piece.num_rows())) };
+        let rows = passed.true_count();
+        if rows == passed.len() {
+            return Ok(Chunk::new(columns, rows));
+        }
+        let columns = columns.iter().map(|column| Ok(filter(column, &passed)?)).collect::<Result<_>>()?;
+        Ok(Chunk::new(columns, rows))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use arrow::array::{AsArray, Int32Array};
+    use arrow::datatypes::Int32Type;
+    use bireme_engine::morsel::{ColumnRange, Predicate, Verdict};
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Even;
+
+    impl Predicate for Even {
+        fn describe(&self) -> String {
+            "even".into()
+        }
+
+        fn columns(&self) -> &[usize] {
+            &[0]
+        }
+
+        fn judge(&self, _: &[ColumnRange]) -> Verdict {
+            Verdict::Some
+        }
+
+        fn test(&self, columns: &[ArrayRef], _: usize) -> Result<BooleanArray> {
+            Ok(columns[0].as_primitive::<Int32Type>().iter().map(|value| value.map(|value| value % 2 == 0)).collect())
+        }
+    }
+
+    #[test]
+    fn rows_that_pass_come_once_and_in_order() {
+        let rows = MORSEL_ROWS as i32 + 10;
+        let column: ArrayRef = Arc::new(Int32Array::from_iter_values(0..rows));
+        let batch = RecordBatch::try_from_iter([("a", column)]).unwrap();
+        let source = MemorySource::new(batch.schema(), vec![batch.clone(), batch], Some(rows as usize + 5));
+        let request = ScanRequest { projection: vec![0], predicates: vec![Arc::new(Even)], ..ScanRequest::default() };
+        let scan = source.open(request).unwrap();
+        let mut values = Vec::new();
+        for morsel in 0..scan.morsels() {
+            let mut reader = scan.read(morsel).unwrap();
+            while let Some(chunk) = reader.next().unwrap() {
+                assert!(chunk.rows <= CHUNK_ROWS);
+                values.extend(chunk.columns[0].as_primitive::<Int32Type>().values().iter().copied());
+            }
+        }
+        let expected = (0..rows).chain(0..5).filter(|value| value % 2 == 0).collect::<Vec<_>>();
+        assert_eq!(values, expected);
+    }
+}

@@ -1,0 +1,149 @@
+//! A program as the body of a stage.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bireme_engine::error::{Error, Result};
+use bireme_engine::exchange::{Flow, Outlet};
+use bireme_engine::morsel;
+use bireme_engine::run::StageTask;
+use bireme_engine::stage::{Body, ExchangeId};
+use bireme_engine::workers::Workers;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::crew::{self, Inlets};
+use super::kept::Kept;
+use super::line::Line;
+use crate::pipeline::Resources;
+use crate::pipeline::ir::{Pipeline, Program, Source};
+
+/// A source of the stage as the planner knows it: in parts, each of which belongs to a lane.
+#[derive(Clone, Debug)]
+pub struct Leaf {
+    /// Makes sources of some of its parts.
+    pub source: Arc<dyn LeafSource>,
+    /// The lane that reads each part.
+    pub lanes: Vec<usize>,
+}
+
+/// A table in parts.
+pub trait LeafSource: fmt::Debug + Send + Sync {
+    /// These parts, as one source.
+    ///
+    /// # Errors
+    /// The source cannot be made.
+    fn source(&self, parts: &[usize]) -> Result<Arc<dyn morsel::Source>>;
+}
+
+/// The body of a fused stage: all lanes of a rank share its workers, hash tables and sorts.
+#[derive(Debug)]
+pub struct NativeBody {
+    program: Arc<Program>,
+    leaves: Arc<BTreeMap<usize, Leaf>>,
+    workers: Arc<Workers>,
+}
+
+impl NativeBody {
+    /// A body that runs `program` on `workers`.
+    pub fn new(program: Program, leaves: BTreeMap<usize, Leaf>, workers: Arc<Workers>) -> Self {
+        Self { program: Arc::new(program), leaves: Arc::new(leaves), workers }
+    }
+}
+
+impl Body for NativeBody {
+    fn lines(&self) -> Vec<String> {
+        self.program.lines()
+    }
+
+    fn run(&self, task: StageTask) -> BoxFuture<'static, Result<()>> {
+        let run = Run {
+            program: Arc::clone(&self.program),
+            leaves: Arc::clone(&self.leaves),
+            workers: Arc::clone(&self.workers),
+            resources: Resources {
+                budget: task.budget.clone(),
+                temp_dir: self.workers.temp_dir().to_owned(),
+                cancel: task.cancel.clone(),
+                metrics: Arc::clone(&task.metrics),
+                workers: self.workers.threads(),
+            },
+            lanes: task.lanes,
+            inlets: task.inlets.into_iter().collect(),
+            slots: Vec::new(),
+        };
+        run.all(task.outlets).boxed()
+    }
+}
+
+/// One run of a program on one rank.
+struct Run {
+    program: Arc<Program>,
+    leaves: Arc<BTreeMap<usize, Leaf>>,
+    workers: Arc<Workers>,
+    resources: Resources,
+    lanes: Vec<usize>,
+    inlets: BTreeMap<ExchangeId, Inlets>,
+    slots: Vec<Kept>,
+}
+
+impl Run {
+    async fn all(mut self, outlets: Vec<Outlet>) -> Result<()> {
+        let mut outlets = outlets.into_iter();
+        let mut outlet = outlets.next().ok_or_else(|| Error::internal("a native stage without an outlet"))?;
+        self.slots.resize_with(self.program.slots, || Kept::Nothing);
+        let program = Arc::clone(&self.program);
+        for (number, pipeline) in program.pipelines.iter().enumerate() {
+            if self.pipeline(pipeline, &mut outlet).await? == Flow::Stop {
+                break;
+            }
+            self.forget_after(number);
+        }
+        // Dropped before the end mark: what was not read says "stop" to the exchanges it comes from.
+        drop(self);
+        outlet.finish().await?;
+        for other in outlets {
+            other.finish().await?;
+        }
+        Ok(())
+    }
+
+    async fn pipeline(&mut self, pipeline: &Pipeline, outlet: &mut Outlet) -> Result<Flow> {
+        let parts = match &pipeline.source {
+            Source::Scan(scan) => Some(self.leaf(scan.leaf)?),
+            Source::Exchange(_) | Source::Slot(_) => None,
+        };
+        let inlets = match &pipeline.source {
+            Source::Exchange(exchange) => Some(self.inlets.remove(exchange).unwrap_or_default()),
+            Source::Scan(_) | Source::Slot(_) => None,
+        };
+        let line = {
+            let (pipeline, slots, schema) = (pipeline.clone(), self.slots.clone(), Arc::clone(&self.program.schema));
+            let resources = self.resources.clone();
+            // Opening reads footers and computes constants: work for a worker.
+            self.workers.run(move || Line::open(&pipeline, parts, &slots, schema, resources)).await?
+        };
+        let (flow, kept) = crew::run(&self.workers, Arc::new(line), inlets, outlet).await?;
+        if let Some(slot) = pipeline.sink.slot() {
+            self.slots[slot.0] = kept;
+        }
+        Ok(flow)
+    }
+
+    fn leaf(&self, number: usize) -> Result<Arc<dyn morsel::Source>> {
+        let leaf = self.leaves.get(&number).ok_or_else(|| Error::internal(format!("leaf {number} is not there")))?;
+        let here = (0..leaf.lanes.len()).filter(|&part| self.lanes.contains(&leaf.lanes[part]));
+        leaf.source.source(&here.collect::<Vec<_>>())
+    }
+
+    /// Gives back what no later pipeline reads.
+    fn forget_after(&mut self, number: usize) {
+        let later = &self.program.pipelines[number + 1..];
+        for slot in 0..self.slots.len() {
+            if !later.iter().any(|pipeline| pipeline.reads(slot)) {
+                self.slots[slot] = Kept::Nothing;
+            }
+        }
+    }
+}

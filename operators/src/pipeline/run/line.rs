@@ -1,0 +1,208 @@
+//! A pipeline that is ready to run: expressions compiled, tables at hand, sinks open.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::SchemaRef;
+use bireme_engine::error::{Error, Result};
+use bireme_engine::morsel::{self, Chunk, Predicate, ScanRequest, to_logical};
+
+use super::kept::{Chunks, Kept};
+use super::partner::PartnerPredicate;
+use crate::aggregate::{Aggregator, LocalAggregate};
+use crate::expr::{Evaluator, ExprPredicate, Filter};
+use crate::hash_join::{JoinBuilder, JoinTable, LocalBuild, Residual};
+use crate::pipeline::Resources;
+use crate::pipeline::ir::{Expr, Pipeline, Scan, Sink, Source, Step};
+use crate::sort::{LocalSort, Sorter};
+
+/// What all workers of a pipeline share.
+pub(super) struct Line {
+    /// Where rows come from; `None`: from an exchange.
+    pub scan: Option<Arc<dyn morsel::Scan>>,
+    pub steps: Vec<Stepping>,
+    pub sink: Sinking,
+    pub resources: Resources,
+}
+
+/// A step that is ready to run.
+pub(super) enum Stepping {
+    Filter(Filter),
+    Project(Vec<Evaluator>),
+    Probe(Arc<JoinTable>, Option<Arc<dyn Residual>>),
+    Limit(Limit),
+}
+
+/// A sink that is ready to take rows.
+pub(super) enum Sinking {
+    Output(SchemaRef),
+    Aggregate(Aggregator),
+    Build(JoinBuilder),
+    Sort(Sorter),
+    Collect,
+}
+
+/// One worker's part of a sink.
+pub(super) enum Local {
+    Output(Vec<RecordBatch>),
+    Aggregate(LocalAggregate),
+    Build(LocalBuild),
+    Sort(LocalSort),
+    Collect(Vec<Chunk>),
+}
+
+impl Line {
+    /// Compiles a pipeline whose source is `leaf`, a slot, or an exchange.
+    pub fn open(
+        pipeline: &Pipeline,
+        leaf: Option<Arc<dyn morsel::Source>>,
+        slots: &[Kept],
+        schema: SchemaRef,
+        resources: Resources,
+    ) -> Result<Self> {
+        let scan = match (&pipeline.source, leaf) {
+            (Source::Scan(scan), Some(leaf)) => Some(open_scan(scan, leaf.as_ref(), slots, &resources)?),
+            (Source::Slot(slot), _) => Some(slots[slot.0].rows()?),
+            (Source::Exchange(_), _) => None,
+            (Source::Scan(scan), None) => return Err(Error::internal(format!("{} has no source", scan.name))),
+        };
+        let steps = pipeline.steps.iter().map(|step| Stepping::open(step, slots)).collect::<Result<_>>()?;
+        let types = pipeline.types.clone();
+        let sink = match &pipeline.sink {
+            Sink::Output => Sinking::Output(schema),
+            Sink::Aggregate(_, spec) => Sinking::Aggregate(Aggregator::new(spec.clone(), types, resources.clone())?),
+            Sink::Build(_, spec, probe) => {
+                Sinking::Build(JoinBuilder::new(spec.clone(), types, probe.clone(), resources.clone())?)
+            }
+            Sink::Sort(_, spec) => Sinking::Sort(Sorter::new(spec.clone(), types, resources.clone())?),
+            Sink::Collect(_) => Sinking::Collect,
+        };
+        Ok(Self { scan, steps, sink, resources })
+    }
+
+    /// Whether a limit has let through all it will.
+    pub fn is_satisfied(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Stepping::Limit(limit) if limit.reached.load(Ordering::Relaxed)))
+    }
+}
+
+fn open_scan(
+    scan: &Scan,
+    leaf: &dyn morsel::Source,
+    slots: &[Kept],
+    resources: &Resources,
+) -> Result<Arc<dyn morsel::Scan>> {
+    let mut predicates: Vec<Arc<dyn Predicate>> = Vec::new();
+    for predicate in &scan.predicates {
+        predicates.push(Arc::new(ExprPredicate::new(predicate.clone())?));
+    }
+    for partner in &scan.partners {
+        if let Some(filter) = slots[partner.slot.0].table()?.key_filter(partner.key) {
+            let name = format!("#{} in key {} of {}", partner.column, partner.key, partner.slot);
+            predicates.push(Arc::new(PartnerPredicate::new(partner.column, filter, name)));
+        }
+    }
+    let metrics = Some(Arc::clone(&resources.metrics));
+    leaf.open(ScanRequest { projection: scan.projection.clone(), predicates, metrics })
+}
+
+impl Stepping {
+    fn open(step: &Step, slots: &[Kept]) -> Result<Self> {
+        Ok(match step {
+            Step::Filter(expr) => Stepping::Filter(Filter::new(expr)?),
+            Step::Project(exprs) => Stepping::Project(exprs.iter().map(Evaluator::new).collect::<Result<_>>()?),
+            Step::Probe(slot, spec) => {
+                let residual = spec.residual.as_ref().map(Condition::compile).transpose()?;
+                Stepping::Probe(slots[slot.0].table()?, residual)
+            }
+            Step::Limit { skip, fetch } => Stepping::Limit(Limit::new(*skip, *fetch)),
+        })
+    }
+}
+
+/// A join's residual condition.
+struct Condition(Evaluator);
+
+impl Condition {
+    fn compile(expr: &Expr) -> Result<Arc<dyn Residual>> {
+        Ok(Arc::new(Condition(Evaluator::new(expr)?)))
+    }
+}
+
+impl Residual for Condition {
+    fn test(&self, chunk: &Chunk) -> Result<BooleanArray> {
+        let truth: ArrayRef = self.0.evaluate(chunk)?;
+        truth
+            .as_any()
+            .downcast_ref::<BooleanArray>()
+            .cloned()
+            .ok_or_else(|| Error::internal("a join's condition is no truth value"))
+    }
+}
+
+/// Lets through some rows, over all workers.
+pub(super) struct Limit {
+    skip: usize,
+    end: usize,
+    seen: AtomicUsize,
+    reached: AtomicBool,
+}
+
+impl Limit {
+    fn new(skip: usize, fetch: Option<usize>) -> Self {
+        let end = fetch.map_or(usize::MAX, |fetch| skip.saturating_add(fetch));
+        Self { skip, end, seen: AtomicUsize::new(0), reached: AtomicBool::new(end == skip) }
+    }
+
+    pub fn apply(&self, chunk: Chunk) -> Option<Chunk> {
+        let start = self.seen.fetch_add(chunk.rows, Ordering::Relaxed);
+        let end = start + chunk.rows;
+        if end >= self.end {
+            self.reached.store(true, Ordering::Relaxed);
+        }
+        let (from, to) = (start.max(self.skip), end.min(self.end));
+        match (from, to) {
+            _ if from >= to => None,
+            _ if (from, to) == (start, end) => Some(chunk),
+            _ => Some(chunk.slice(from - start, to - from)),
+        }
+    }
+}
+
+impl Sinking {
+    pub fn local(&self) -> Result<Local> {
+        Ok(match self {
+            Sinking::Output(_) => Local::Output(Vec::new()),
+            Sinking::Aggregate(aggregator) => Local::Aggregate(aggregator.local()?),
+            Sinking::Build(builder) => Local::Build(builder.local()?),
+            Sinking::Sort(sorter) => Local::Sort(sorter.local()?),
+            Sinking::Collect => Local::Collect(Vec::new()),
+        })
+    }
+
+    /// Merges what the workers have; inside the pool.
+    pub fn finish(&self, locals: Vec<Local>) -> Result<Kept> {
+        macro_rules! parts {
+            ($kind:ident) => {
+                locals.into_iter().filter_map(|local| if let Local::$kind(local) = local { Some(local) } else { None })
+            };
+        }
+        Ok(match self {
+            Sinking::Output(_) => Kept::Nothing,
+            Sinking::Aggregate(aggregator) => Kept::Rows(aggregator.finish(parts!(Aggregate).collect())?),
+            Sinking::Build(builder) => Kept::Table(builder.finish(parts!(Build).collect())?),
+            Sinking::Sort(sorter) => Kept::Rows(sorter.finish(parts!(Sort).collect())?),
+            Sinking::Collect => Kept::Rows(Arc::new(Chunks(parts!(Collect).flatten().collect()))),
+        })
+    }
+}
+
+/// A chunk as the rows of a stage's output.
+pub(super) fn to_batch(schema: &SchemaRef, chunk: &Chunk) -> Result<RecordBatch> {
+    let columns =
+        schema.fields().iter().zip(&chunk.columns).map(|(field, column)| to_logical(column, field.data_type()));
+    let options = RecordBatchOptions::new().with_row_count(Some(chunk.rows));
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns.collect::<Result<_>>()?, &options)
+        .map_err(|error| Error::internal(format!("a pipeline's rows do not fit its schema: {error}")))
+}

@@ -1,0 +1,64 @@
+//! Rows of a scan whose key has no partner in a join that comes later.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow::array::{ArrayRef, BooleanArray};
+use bireme_engine::error::Result;
+use bireme_engine::morsel::{ColumnRange, Predicate, Verdict};
+
+use super::super::values::as_integers;
+use crate::hash_join::KeyFilter;
+
+/// Rows after which it is known whether the test drops enough to be worth its time.
+const TRIAL_ROWS: usize = 1 << 16;
+
+/// Drops rows that a later join would drop, before their other columns are decoded.
+#[derive(Debug)]
+pub(super) struct PartnerPredicate {
+    columns: [usize; 1],
+    filter: Arc<dyn KeyFilter>,
+    name: String,
+    tested: AtomicUsize,
+    passed: AtomicUsize,
+}
+
+impl PartnerPredicate {
+    pub fn new(column: usize, filter: Arc<dyn KeyFilter>, name: String) -> Self {
+        Self { columns: [column], filter, name, tested: AtomicUsize::new(0), passed: AtomicUsize::new(0) }
+    }
+}
+
+impl Predicate for PartnerPredicate {
+    fn describe(&self) -> String {
+        self.name.clone()
+    }
+
+    fn columns(&self) -> &[usize] {
+        &self.columns
+    }
+
+    fn judge(&self, ranges: &[ColumnRange]) -> Verdict {
+        let (Some(range), Some((least, most))) = (ranges.first(), self.filter.range()) else { return Verdict::Some };
+        let bound = |array: &Option<ArrayRef>| array.as_ref().and_then(|array| as_integers(array)?.first().copied());
+        match (bound(&range.min), bound(&range.max)) {
+            (Some(min), _) if min > most => Verdict::None,
+            (_, Some(max)) if max < least => Verdict::None,
+            _ => Verdict::Some,
+        }
+    }
+
+    fn test(&self, columns: &[ArrayRef], rows: usize) -> Result<BooleanArray> {
+        let passed = BooleanArray::new(self.filter.test(&columns[0])?, None);
+        self.tested.fetch_add(rows, Ordering::Relaxed);
+        self.passed.fetch_add(passed.true_count(), Ordering::Relaxed);
+        debug_assert_eq!(passed.len(), rows);
+        Ok(passed)
+    }
+
+    /// The join drops the same rows anyway: a test that most rows pass costs more than it saves.
+    fn is_active(&self) -> bool {
+        let tested = self.tested.load(Ordering::Relaxed);
+        tested < TRIAL_ROWS || self.passed.load(Ordering::Relaxed) < tested / 10 * 9
+    }
+}

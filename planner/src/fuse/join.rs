@@ -1,0 +1,181 @@
+//! `HashJoinExec`, `NestedLoopJoinExec`, `CrossJoinExec`.
+//!
+//! DataFusion builds on the left; so do we, but for `NOT IN`, whose answer needs all of the right side first.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use bireme_engine::error::{Error, Result};
+use bireme_engine::morsel::carried_type;
+use bireme_operators::pipeline::ir::{Expr, JoinColumn, JoinKind, JoinSpec, Sink, SlotId, Step};
+use datafusion::common::{JoinSide, JoinType, NullEquality};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr_common::physical_expr::is_volatile;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::joins::utils::JoinFilter;
+use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec, PartitionMode};
+
+use super::Fused;
+use super::expr::lower;
+
+/// A join node in one form.
+pub struct Join<'a> {
+    pub left: &'a Arc<dyn ExecutionPlan>,
+    pub right: &'a Arc<dyn ExecutionPlan>,
+    kind: JoinType,
+    on: &'a [(Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>)],
+    filter: Option<&'a JoinFilter>,
+    nulls_match: bool,
+    null_aware: bool,
+    projection: Option<Vec<usize>>,
+    /// Whether every rank needs all rows of the left side.
+    pub collected: bool,
+    schema: SchemaRef,
+}
+
+impl<'a> Join<'a> {
+    /// The node as a join, if it is one that has a native form.
+    pub fn of(node: &'a Arc<dyn ExecutionPlan>) -> Option<Self> {
+        let schema = node.schema();
+        let join = if let Some(join) = node.downcast_ref::<HashJoinExec>() {
+            Self {
+                left: join.left(),
+                right: join.right(),
+                kind: *join.join_type(),
+                on: join.on(),
+                filter: join.filter(),
+                nulls_match: join.null_equality() == NullEquality::NullEqualsNull,
+                null_aware: join.null_aware,
+                projection: join.projection.as_ref().map(|columns| columns.to_vec()),
+                collected: *join.partition_mode() == PartitionMode::CollectLeft,
+                schema,
+            }
+        } else if let Some(join) = node.downcast_ref::<NestedLoopJoinExec>() {
+            Self {
+                left: join.left(),
+                right: join.right(),
+                kind: *join.join_type(),
+                on: &[],
+                filter: join.filter(),
+                nulls_match: false,
+                null_aware: false,
+                projection: join.projection().as_ref().map(|columns| columns.to_vec()),
+                collected: true,
+                schema,
+            }
+        } else {
+            let join = node.downcast_ref::<CrossJoinExec>()?;
+            Self {
+                left: join.left(),
+                right: join.right(),
+                kind: JoinType::Inner,
+                on: &[],
+                filter: None,
+                nulls_match: false,
+                null_aware: false,
+                projection: None,
+                collected: true,
+                schema,
+            }
+        };
+        join.is_supported().then_some(join)
+    }
+
+    fn is_supported(&self) -> bool {
+        let key = |expr: &Arc<dyn PhysicalExpr>, schema: &Schema| {
+            expr.data_type(schema)
+                .ok()
+                .filter(|key| !key.is_nested() && !is_volatile(expr))
+                .map(|key| carried_type(&key))
+        };
+        let (left, right) = (self.left.schema(), self.right.schema());
+        let keys = self.on.iter().all(|(a, b)| key(a, &left).is_some_and(|a| key(b, &right) == Some(a)));
+        let null_aware =
+            !self.null_aware || (self.kind == JoinType::LeftAnti && self.on.len() == 1 && self.filter.is_none());
+        keys && null_aware && self.filter.is_none_or(|filter| !is_volatile(filter.expression()))
+    }
+
+    /// Whether several ranks may run it, each with all rows of a collected left side.
+    pub fn replicates(&self) -> bool {
+        !self.null_aware && crate::stage::replicates_collected_side(self.kind)
+    }
+
+    /// Joins two fragments.
+    pub fn fuse(&self, left: Fused, right: Fused, slot: SlotId) -> Result<Fused> {
+        let (kind, build_is_left) = match self.kind {
+            JoinType::LeftAnti if self.null_aware => (JoinKind::ProbeAntiNullAware, false),
+            JoinType::Inner => (JoinKind::Inner, true),
+            JoinType::Left => (JoinKind::BuildOuter, true),
+            JoinType::Right => (JoinKind::ProbeOuter, true),
+            JoinType::Full => (JoinKind::FullOuter, true),
+            JoinType::LeftSemi => (JoinKind::BuildSemi, true),
+            JoinType::RightSemi => (JoinKind::ProbeSemi, true),
+            JoinType::LeftAnti => (JoinKind::BuildAnti, true),
+            JoinType::RightAnti => (JoinKind::ProbeAnti, true),
+            JoinType::LeftMark => (JoinKind::BuildMark, true),
+            JoinType::RightMark => (JoinKind::ProbeMark, true),
+        };
+        let (left_columns, right_columns) = (left.types.len(), right.types.len());
+        let (mut build, mut probe) = if build_is_left { (left, right) } else { (right, left) };
+        let (left_keys, right_keys) = self.keys()?;
+        let (build_keys, probe_keys) = if build_is_left { (left_keys, right_keys) } else { (right_keys, left_keys) };
+        let build_keys = build.places(build_keys);
+        let probe_keys = probe.places(probe_keys);
+
+        let side = |is_left: bool, place: usize| {
+            if is_left == build_is_left { JoinColumn::Build(place) } else { JoinColumn::Probe(place) }
+        };
+        let left_side = (0..left_columns).map(|place| side(true, place));
+        let right_side = (0..right_columns).map(|place| side(false, place));
+        let mut output: Vec<JoinColumn> = match self.kind {
+            JoinType::LeftSemi | JoinType::LeftAnti => left_side.collect(),
+            JoinType::RightSemi | JoinType::RightAnti => right_side.collect(),
+            JoinType::LeftMark => left_side.chain([JoinColumn::Mark]).collect(),
+            JoinType::RightMark => right_side.chain([JoinColumn::Mark]).collect(),
+            JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => {
+                left_side.chain(right_side).collect()
+            }
+        };
+        if let Some(columns) = &self.projection {
+            output = columns.iter().map(|&place| output[place]).collect();
+        }
+        let probe_columns = probe.types.len();
+        let residual = self.filter.map(|filter| self.residual(filter, probe_columns, build_is_left)).transpose()?;
+        probe.expressions.extend(self.filter.map(|filter| Arc::clone(filter.expression())));
+        probe.expressions.extend(self.on.iter().flat_map(|(a, b)| [Arc::clone(a), Arc::clone(b)]));
+
+        let spec = JoinSpec { kind, build_keys, probe_keys, nulls_match: self.nulls_match, residual, output };
+        build.end(Sink::Build(slot, spec.clone(), probe.types.clone()));
+        probe.after(build);
+        probe.steps.push(Step::Probe(slot, spec));
+        probe.types = super::fragment::types_of(&self.schema);
+        probe.schema = Arc::clone(&self.schema);
+        probe.sorted = false;
+        Ok(probe)
+    }
+
+    fn keys(&self) -> Result<(Vec<Expr>, Vec<Expr>)> {
+        let (left, right) = (self.left.schema(), self.right.schema());
+        let mut keys = (Vec::new(), Vec::new());
+        for (a, b) in self.on {
+            keys.0.push(lower(a, &left)?);
+            keys.1.push(lower(b, &right)?);
+        }
+        Ok(keys)
+    }
+
+    /// The filter over the probe side's columns, then the build side's.
+    fn residual(&self, filter: &JoinFilter, probe_columns: usize, build_is_left: bool) -> Result<Expr> {
+        let expr = lower(filter.expression(), filter.schema())?;
+        let mut places = Vec::new();
+        for column in filter.column_indices() {
+            let is_build = match column.side {
+                JoinSide::Left => build_is_left,
+                JoinSide::Right => !build_is_left,
+                JoinSide::None => return Err(Error::internal("a join's filter reads a mark")),
+            };
+            places.push(column.index + if is_build { probe_columns } else { 0 });
+        }
+        Ok(expr.with_columns(&|column| places[column]))
+    }
+}

@@ -1,0 +1,81 @@
+//! Sources that can be read in morsels.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use bireme_engine::error::Result;
+use bireme_engine::stage::Pin;
+use bireme_operators::pipeline::ir::{Expr, ExprKind, Scan, Source, Step};
+use bireme_operators::pipeline::run::{Leaf, LeafSource};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::ExecutionPlan;
+
+use super::Fused;
+use super::expr::lower;
+
+/// What a session knows of a source that it can read in morsels.
+pub struct MorselLeaf {
+    /// Makes sources of some of its parts.
+    pub source: Arc<dyn LeafSource>,
+    /// Its columns.
+    pub schema: SchemaRef,
+    /// What the plan's node makes of them.
+    pub projection: Vec<Arc<dyn PhysicalExpr>>,
+    /// Canonical text: what it reads.
+    pub name: String,
+    /// Where each of its parts may be read.
+    pub pins: Vec<Pin>,
+    /// So many rows are enough.
+    pub limit: Option<usize>,
+}
+
+impl fmt::Debug for MorselLeaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl Fused {
+    /// Reads a source, on as many of `ranks` as it has parts for.
+    pub fn scan(leaf: MorselLeaf, number: usize, node: &Arc<dyn ExecutionPlan>, ranks: usize) -> Result<Self> {
+        let parts = leaf.pins.len();
+        let pinned = leaf.pins.iter().any(|pin| matches!(pin, Pin::Rank(_)));
+        let lanes = if pinned { ranks } else { ranks.min(parts).max(1) };
+        let lane_of = |part: usize| match leaf.pins[part] {
+            Pin::Rank(rank) => rank,
+            Pin::Free => part * lanes / parts,
+        };
+        let pins = (0..lanes).map(|lane| if pinned { Pin::Rank(lane) } else { Pin::Free });
+
+        let exprs = leaf.projection.iter().map(|expr| lower(expr, &leaf.schema)).collect::<Result<Vec<_>>>()?;
+        let mut columns = exprs.iter().flat_map(Expr::columns).collect::<Vec<_>>();
+        let plain = exprs.iter().all(|expr| matches!(expr.kind, ExprKind::Column(_)));
+        if !plain {
+            columns.sort_unstable();
+            columns.dedup();
+        }
+        let types = columns.iter().map(|&column| leaf.schema.field(column).data_type().clone()).collect();
+        let scan = Scan {
+            leaf: number,
+            name: leaf.name,
+            projection: columns.clone(),
+            predicates: Vec::new(),
+            partners: Vec::new(),
+        };
+        let mut fused = Self::reading(Source::Scan(scan), node.schema(), pins.collect());
+        fused.types = types;
+        if !plain {
+            let place = |column: usize| columns.iter().position(|&known| known == column).unwrap_or(0);
+            let exprs = exprs.iter().map(|expr| expr.with_columns(&place)).collect();
+            fused.project(exprs, node.schema());
+        }
+        if let Some(fetch) = leaf.limit {
+            fused.steps.push(Step::Limit { skip: 0, fetch: Some(fetch) });
+        }
+        let lanes = (0..parts).map(lane_of).collect();
+        fused.leaves = BTreeMap::from([(number, Leaf { source: leaf.source, lanes })]);
+        Ok(fused)
+    }
+}

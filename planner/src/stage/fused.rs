@@ -1,0 +1,402 @@
+//! Nodes that have a native form.
+//!
+//! Each rank's lanes are one partition in a fused fragment. So on one rank exchanges vanish, and between ranks an exchange
+//! has one input lane a rank. Where a fused fragment meets an island, rows go over an exchange: into as many lanes as
+//! DataFusion has planned, by the hash it has planned with; or out of all of the island's lanes.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema};
+use bireme_engine::error::Result;
+use bireme_engine::stage::{Feed, Output, Pin, Route, Stage, StageId, StageInput};
+use bireme_operators::hash_partition::HashPartitioner;
+use bireme_operators::island::ExchangeSource;
+use bireme_operators::pipeline::ir::{AggregateMode, Sink, SlotId, Source};
+use bireme_operators::pipeline::run::NativeBody;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
+use datafusion::physical_expr_common::physical_expr::is_volatile;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode as PlannedMode};
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::scalar_subquery::ScalarSubqueryExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+
+use super::{Builder, Fragment, Part, received};
+use crate::fuse::{Fused, Join, groups_natively, is_distinct, types_of};
+
+type Node = Arc<dyn ExecutionPlan>;
+
+impl Builder {
+    /// The node fused with what is below it; `None` if it belongs to an island.
+    pub(super) fn fused(&mut self, node: &Node) -> Result<Option<Part>> {
+        if let Some(subqueries) = node.downcast_ref::<ScalarSubqueryExec>() {
+            return self.subqueries(subqueries).map(Some);
+        }
+        if self.world.native.is_none() {
+            return Ok(None);
+        }
+        if let Some(filter) = node.downcast_ref::<FilterExec>() {
+            let may = filter.fetch().is_none() && !is_volatile(filter.predicate());
+            return self.light(node, may, |fused| fused.filter(filter));
+        }
+        if let Some(projection) = node.downcast_ref::<ProjectionExec>() {
+            let may = projection.expr().iter().all(|projected| !is_volatile(&projected.expr));
+            return self.light(node, may, |fused| fused.projection(projection));
+        }
+        if let Some(limit) = node.downcast_ref::<LocalLimitExec>() {
+            return self.light(node, true, |fused| Ok(fused.limit(0, Some(limit.fetch()), limit.schema())));
+        }
+        if let Some(limit) = node.downcast_ref::<GlobalLimitExec>() {
+            return self.light(node, true, |fused| Ok(fused.limit(limit.skip(), limit.fetch(), limit.schema())));
+        }
+        if node.is::<CooperativeExec>() {
+            return self.light(node, true, Ok);
+        }
+        if let Some(repartition) = node.downcast_ref::<RepartitionExec>() {
+            return self.fused_repartition(repartition);
+        }
+        if let Some(gather) = node.downcast_ref::<CoalescePartitionsExec>() {
+            return self.fused_gather(node, gather);
+        }
+        if let Some(merge) = node.downcast_ref::<SortPreservingMergeExec>() {
+            return self.fused_merge(node, merge);
+        }
+        if let Some(sort) = node.downcast_ref::<SortExec>() {
+            return self.fused_sort(sort).map(|fused| Some(fused.into()));
+        }
+        if let Some(aggregate) = node.downcast_ref::<AggregateExec>() {
+            return self.fused_aggregate(aggregate);
+        }
+        if let Some(join) = Join::of(node) {
+            return self.fused_join(&join);
+        }
+        if node.children().is_empty() {
+            return self.fused_leaf(node);
+        }
+        Ok(None)
+    }
+
+    fn slot(&mut self) -> SlotId {
+        self.slots += 1;
+        SlotId(self.slots - 1)
+    }
+
+    /// A node that follows its input: fused over a fused one, in the island of an island.
+    fn light(&mut self, node: &Node, may: bool, rule: impl FnOnce(Fused) -> Result<Fused>) -> Result<Option<Part>> {
+        let input = node.children()[0];
+        if !may {
+            return Ok(None);
+        }
+        match self.visit(input)? {
+            Part::Fused(fused) => {
+                let sorted = fused.sorted;
+                let mut fused = rule(*fused)?;
+                fused.sorted = sorted;
+                Ok(Some(fused.into()))
+            }
+            Part::Island(child) => self.over(node, child).map(|fragment| Some(Part::Island(fragment))),
+        }
+    }
+
+    fn fused_leaf(&mut self, node: &Node) -> Result<Option<Part>> {
+        let Some(leaf) = self.world.native.as_ref().and_then(|native| native.leaves.find(node)) else {
+            return Ok(None);
+        };
+        let number = self.leaves;
+        self.leaves += 1;
+        Fused::scan(leaf, number, node, self.ranks).map(|fused| Some(fused.into()))
+    }
+
+    fn fused_repartition(&mut self, repartition: &RepartitionExec) -> Result<Option<Part>> {
+        let fused = match self.visit(repartition.input())? {
+            Part::Fused(fused) => *fused,
+            Part::Island(child) => {
+                return self.repartition(repartition, child).map(|fragment| Some(Part::Island(fragment)));
+            }
+        };
+        if self.ranks == 1 {
+            return Ok(Some(fused.into()));
+        }
+        match repartition.partitioning() {
+            Partitioning::Hash(keys, _) => {
+                let route = Route::Hash(Arc::new(HashPartitioner::new(keys.clone())));
+                self.to_ranks(fused, route).map(|fused| Some(fused.into()))
+            }
+            Partitioning::RoundRobinBatch(_) if fused.lanes.len() >= self.ranks => Ok(Some(fused.into())),
+            Partitioning::RoundRobinBatch(_) => self.to_ranks(fused, Route::Spread).map(|fused| Some(fused.into())),
+            _ => {
+                let child = self.as_island(fused.into(), repartition.input())?;
+                self.repartition(repartition, child).map(|fragment| Some(Part::Island(fragment)))
+            }
+        }
+    }
+
+    /// Over an exchange with one lane a rank.
+    fn to_ranks(&mut self, fused: Fused, route: Route) -> Result<Fused> {
+        let lanes = self.ranks;
+        self.exchanged(fused, route, vec![Pin::Free; lanes], Feed::Lanes((0..lanes).collect()))
+    }
+
+    /// Everything into one lane.
+    fn to_one(&mut self, fused: Fused) -> Result<Fused> {
+        if fused.lanes.len() == 1 {
+            return Ok(fused);
+        }
+        self.exchanged(fused, Route::Gather, vec![Pin::Free], Feed::Lanes(vec![0]))
+    }
+
+    fn exchanged(&mut self, fused: Fused, route: Route, lanes: Vec<Pin>, feed: Feed) -> Result<Fused> {
+        let schema = Arc::clone(&fused.schema);
+        let exchange = self.send(fused.into(), route, None)?;
+        let mut reading = Fused::reading(Source::Exchange(exchange), schema, lanes);
+        reading.inputs = vec![StageInput { exchange, feed }];
+        Ok(reading)
+    }
+
+    fn fused_gather(&mut self, node: &Node, gather: &CoalescePartitionsExec) -> Result<Option<Part>> {
+        let fused = match self.visit(gather.input())? {
+            Part::Fused(fused) => *fused,
+            Part::Island(child) => return self.gather(gather, child).map(|fragment| Some(Part::Island(fragment))),
+        };
+        // No rank needs to send more rows than are let through.
+        let mut fused = fused.limit(0, gather.fetch(), node.schema());
+        if fused.lanes.len() > 1 {
+            fused = self.to_one(fused)?.limit(0, gather.fetch(), node.schema());
+            fused.sorted = false;
+        }
+        Ok(Some(fused.into()))
+    }
+
+    fn fused_merge(&mut self, node: &Node, merge: &SortPreservingMergeExec) -> Result<Option<Part>> {
+        let fused = match self.visit(merge.input())? {
+            Part::Fused(fused) => *fused,
+            Part::Island(child) => return self.merge(node, merge, child).map(|fragment| Some(Part::Island(fragment))),
+        };
+        if fused.sorted && fused.lanes.len() == 1 {
+            return Ok(Some(fused.limit(0, merge.fetch(), node.schema()).into()));
+        }
+        let slot = self.slot();
+        let fused = self.to_one(fused)?.sort(merge.expr(), merge.fetch(), slot)?;
+        Ok(Some(fused.into()))
+    }
+
+    fn fused_sort(&mut self, sort: &SortExec) -> Result<Fused> {
+        let part = self.visit(sort.input())?;
+        let mut fused = self.as_fused(part)?;
+        if !sort.preserve_partitioning() {
+            fused = self.to_one(fused)?;
+        }
+        // Several ranks are merged by sorting what they send, which need not be sorted before.
+        if fused.lanes.len() > 1 && sort.fetch().is_none() {
+            fused.sorted = false;
+            return Ok(fused);
+        }
+        let slot = self.slot();
+        let mut fused = fused.sort(sort.expr(), sort.fetch(), slot)?;
+        fused.schema = sort.schema();
+        Ok(fused)
+    }
+
+    fn fused_aggregate(&mut self, node: &AggregateExec) -> Result<Option<Part>> {
+        if !groups_natively(node) {
+            return Ok(None);
+        }
+        match node.mode() {
+            PlannedMode::Single | PlannedMode::SinglePartitioned => {
+                let part = self.visit(node.input())?;
+                let fused = self.as_fused(part)?;
+                let slot = self.slot();
+                let mut fused = fused.group(node, &node.input_schema(), AggregateMode::Single, slot)?;
+                fused.schema = node.schema();
+                Ok(Some(fused.into()))
+            }
+            PlannedMode::Final | PlannedMode::FinalPartitioned => match partial_below(node) {
+                Some(partial) if groups_natively(partial) => self.fused_two_phases(node, partial),
+                _ => Ok(None),
+            },
+            // Its states are DataFusion's: whoever reads them is an island.
+            _ => Ok(None),
+        }
+    }
+
+    /// A final aggregation over a partial one.
+    fn fused_two_phases(&mut self, node: &AggregateExec, partial: &AggregateExec) -> Result<Option<Part>> {
+        let part = self.visit(partial.input())?;
+        let fused = self.as_fused(part)?;
+        let input = partial.input_schema();
+        let (ranks, keys) = (fused.lanes.len(), partial.group_expr().expr().len());
+        let slot = self.slot();
+        let mut grouped = if ranks == 1 {
+            fused.group(partial, &input, AggregateMode::Single, slot)?
+        } else if is_distinct(partial) {
+            // Equal values must meet: the rows themselves are sent, by key.
+            let fused = match keys {
+                0 => self.to_one(fused)?,
+                _ => {
+                    let keys = partial.group_expr().expr().iter().map(|(key, _)| Arc::clone(key)).collect();
+                    self.to_ranks(fused, Route::Hash(Arc::new(HashPartitioner::new(keys))))?
+                }
+            };
+            fused.group(partial, &input, AggregateMode::Single, slot)?
+        } else {
+            let mut fused = fused.group(partial, &input, AggregateMode::Partial, slot)?;
+            let Some(Sink::Aggregate(_, spec)) = fused.pipelines.last().map(|pipeline| pipeline.sink.clone()) else {
+                return Ok(None);
+            };
+            let states = fused.types.iter().enumerate();
+            let states = states.map(|(place, data_type)| Field::new(format!("state_{place}"), data_type.clone(), true));
+            fused.schema = Arc::new(Schema::new(states.collect::<Vec<_>>()));
+            let fused = match keys {
+                0 => self.to_one(fused)?,
+                _ => {
+                    let key =
+                        |place: usize| Arc::new(Column::new(&format!("state_{place}"), place)) as Arc<dyn PhysicalExpr>;
+                    let route = Route::Hash(Arc::new(HashPartitioner::new((0..keys).map(key).collect())));
+                    self.to_ranks(fused, route)?
+                }
+            };
+            let slot = self.slot();
+            fused.regroup(&spec, slot)
+        };
+        grouped.schema = node.schema();
+        debug_assert_eq!(grouped.types.len(), types_of(&grouped.schema).len());
+        Ok(Some(grouped.into()))
+    }
+
+    fn fused_join(&mut self, join: &Join<'_>) -> Result<Option<Part>> {
+        if self.ranks > 1 && join.collected && !join.replicates() {
+            return Ok(None);
+        }
+        let mut left_node = join.left;
+        if join.collected
+            && let Some(gather) = left_node.downcast_ref::<CoalescePartitionsExec>()
+            && gather.fetch().is_none()
+        {
+            left_node = gather.input();
+        }
+        let left = self.visit(left_node)?;
+        let mut left = self.as_fused(left)?;
+        let right = self.visit(join.right)?;
+        let mut right = self.as_fused(right)?;
+        if self.ranks > 1 && join.collected {
+            // Every rank that runs the join has all of the left side.
+            let lanes = right.lanes.clone();
+            left = self.exchanged(left, Route::Broadcast, lanes, Feed::EveryRank)?;
+        } else if left.lanes != right.lanes {
+            (left, right) = (self.to_one(left)?, self.to_one(right)?);
+            let pins = [left.lanes[0], right.lanes[0]];
+            if pins[0] != pins[1] && !pins.contains(&Pin::Free) {
+                left = self.exchanged(left, Route::Gather, vec![Pin::Free], Feed::Lanes(vec![0]))?;
+            }
+            if right.lanes[0] == Pin::Free {
+                right.lanes[0] = left.lanes[0];
+            }
+        }
+        let slot = self.slot();
+        join.fuse(left, right, slot).map(|fused| Some(fused.into()))
+    }
+
+    /// A part as a fused one: an island becomes a stage of its own, of which each rank reads its lanes.
+    pub(super) fn as_fused(&mut self, part: Part) -> Result<Fused> {
+        let fragment = match part {
+            Part::Fused(fused) => return Ok(*fused),
+            Part::Island(fragment) => fragment,
+        };
+        let (count, schema) = (fragment.lanes.len(), fragment.template.schema());
+        let lanes = self.ranks.min(count);
+        // Lanes stay on their rank, whatever it is; equal keys stay together.
+        let feed = Feed::Lanes((0..count).map(|lane| lane * lanes / count).collect());
+        let pinned = fragment.lanes.iter().any(|pin| *pin != Pin::Free);
+        let pins = if lanes == 1 && pinned { vec![fragment.lanes[0]] } else { vec![Pin::Free; lanes] };
+        let exchange = match fragment.bare_exchange() {
+            Some(exchange) => exchange,
+            None => self.send(Part::Island(fragment), Route::Keep, None)?,
+        };
+        let mut fused = Fused::reading(Source::Exchange(exchange), schema, pins);
+        fused.inputs = vec![StageInput { exchange, feed }];
+        Ok(fused)
+    }
+
+    /// A part in the lanes that an island above `node` expects.
+    pub(super) fn as_island(&mut self, part: Part, node: &Node) -> Result<Fragment> {
+        let fused = match part {
+            Part::Island(fragment) => return Ok(fragment),
+            Part::Fused(fused) => *fused,
+        };
+        let partitioning = node.output_partitioning().clone();
+        let lanes = partitioning.partition_count();
+        let order = node.properties().output_ordering().cloned();
+        let keeps_order = fused.sorted && fused.lanes.len() == 1 && lanes == 1;
+        let route = match &partitioning {
+            _ if lanes == 1 => Route::Gather,
+            Partitioning::Hash(keys, _) => Route::Hash(Arc::new(HashPartitioner::new(keys.clone()))),
+            _ if fused.lanes.len() < self.ranks => Route::Spread,
+            _ => Route::RoundRobin,
+        };
+        let exchange = match fused.bare_exchange() {
+            // Rows that are on their way go straight to the lanes.
+            Some(exchange) if self.routes_alike(exchange, &route) => exchange,
+            _ => self.send(fused.into(), route, None)?,
+        };
+        let rows = match &order {
+            Some(_) if !keeps_order => EquivalenceProperties::new(node.schema()),
+            _ => node.properties().equivalence_properties().clone(),
+        };
+        let mut fragment = received(exchange, rows, partitioning, vec![Pin::Free; lanes]);
+        if let (Some(order), false) = (order, keeps_order) {
+            let sort = SortExec::new(order, fragment.template).with_preserve_partitioning(true);
+            fragment.template = Arc::new(sort);
+        }
+        Ok(fragment)
+    }
+
+    fn routes_alike(&self, exchange: bireme_engine::stage::ExchangeId, route: &Route) -> bool {
+        self.graph.exchanges[exchange.0 as usize].route.describe() == route.describe()
+            && !matches!(route, Route::Broadcast)
+    }
+
+    /// Makes a fused fragment a stage.
+    pub(super) fn close_fused(&mut self, mut fused: Fused, outputs: Vec<Output>) -> Result<StageId> {
+        let after = self.scalars_read_in(&fused.expressions)?;
+        let (lanes, inputs) = (std::mem::take(&mut fused.lanes), std::mem::take(&mut fused.inputs));
+        let Some(native) = self.world.native.clone() else {
+            return Err(bireme_engine::Error::internal("a fused stage without workers"));
+        };
+        let (program, leaves, _) = fused.finish();
+        let body = Arc::new(NativeBody::new(program, leaves, native.workers));
+        Ok(self.push(Stage { id: StageId(0), body, lanes, inputs, outputs, after }))
+    }
+}
+
+/// The partial aggregation that a final one completes, if only an exchange is between them.
+fn partial_below(node: &AggregateExec) -> Option<&AggregateExec> {
+    let mut below = node.input();
+    if let Some(repartition) = below.downcast_ref::<RepartitionExec>() {
+        below = repartition.input();
+    } else if let Some(gather) = below.downcast_ref::<CoalescePartitionsExec>() {
+        below = gather.input();
+    }
+    let partial = below.downcast_ref::<AggregateExec>()?;
+    (*partial.mode() == PlannedMode::Partial).then_some(partial)
+}
+
+impl From<Fused> for Part {
+    fn from(fused: Fused) -> Self {
+        Part::Fused(Box::new(fused))
+    }
+}
+
+impl Fragment {
+    /// The exchange it reads, if it does nothing else.
+    fn bare_exchange(&self) -> Option<bireme_engine::stage::ExchangeId> {
+        let source = self.template.downcast_ref::<ExchangeSource>()?;
+        (!source.is_broadcast() && self.leaves.is_empty() && self.inputs.len() == 1).then(|| source.exchange())
+    }
+}

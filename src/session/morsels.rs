@@ -1,0 +1,45 @@
+//! How native pipelines read the session's sources.
+
+use std::sync::Arc;
+
+use bireme_connectors::morsel_leaf::{PartedLeaf, read_the_same};
+use bireme_connectors::parquet_scan::FooterCache;
+use bireme_engine::error::Result;
+use bireme_engine::morsel::Source;
+use bireme_operators::pipeline::run::LeafSource;
+use bireme_planner::MorselLeaf;
+use bireme_planner::stage::MorselLeaves;
+use datafusion::physical_plan::ExecutionPlan;
+
+/// Knows tables in memory and Parquet files on this machine's file systems. Between runs it keeps the files' footers.
+#[derive(Debug, Default)]
+pub(super) struct SessionMorsels {
+    footers: Arc<FooterCache>,
+}
+
+impl MorselLeaves for SessionMorsels {
+    fn find(&self, leaf: &Arc<dyn ExecutionPlan>) -> Option<MorselLeaf> {
+        let leaf = PartedLeaf::of(leaf, &self.footers)?;
+        Some(MorselLeaf {
+            schema: Arc::clone(&leaf.schema),
+            projection: leaf.projection.clone(),
+            name: leaf.name.clone(),
+            pins: leaf.pins.clone(),
+            limit: leaf.limit,
+            source: Arc::new(Parts(leaf)),
+        })
+    }
+
+    fn are_same(&self, a: &Arc<dyn ExecutionPlan>, b: &Arc<dyn ExecutionPlan>) -> bool {
+        read_the_same(a, b)
+    }
+}
+
+#[derive(Debug)]
+struct Parts(PartedLeaf);
+
+impl LeafSource for Parts {
+    fn source(&self, parts: &[usize]) -> Result<Arc<dyn Source>> {
+        self.0.source(parts)
+    }
+}
