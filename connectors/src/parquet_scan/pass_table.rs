@@ -2,8 +2,7 @@
 //!
 //! With AVX-512 VBMI, 64 codes of up to 7 bits are tested with five instructions: a shuffle spreads the packed bytes,
 //! a multishift cuts eight codes out of each lane, another shuffle looks them up in the table (which is two registers
-//! wide), and a test makes a word of answers: about 0.03 ns a row. Wider codes are unpacked and looked up one by one,
-//! 0.5 ns a row.
+//! wide), and a test makes a word of answers. Wider codes are unpacked and looked up one by one.
 
 use arrow::array::BooleanArray;
 
