@@ -1,7 +1,7 @@
 //! Times the join: nanoseconds a row of the build side, and of the probe side, without decoding or output.
 //!
 //! ```text
-//! cargo run --release -p bireme-operators --no-default-features --example join_speed
+//! cargo run --release -p bireme-operators --no-default-features --example join_speed [part of a name]
 //! ```
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a program for people who measure")]
@@ -37,6 +37,12 @@ fn chunks(keys: &[i64], text: bool) -> Vec<Chunk> {
     keys.chunks(CHUNK_ROWS).map(|keys| Chunk::new(vec![column(keys), numbers(keys)], keys.len())).collect()
 }
 
+/// Seconds that this thread was on a CPU, where the system tells: what others do on the machine counts less.
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split(' ').next().and_then(|time| time.parse::<f64>().ok()).map_or(f64::NAN, |time| time / 1e9)
+}
+
 /// Hands pieces to workers; each takes the next one when it is done.
 fn on_workers<T: Send>(
     workers: usize,
@@ -67,6 +73,7 @@ fn measure(name: &str, build: &[i64], probe: &[i64], text: bool, kind: JoinKind)
     for workers in [1, 2] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(workers).build().unwrap();
         let (mut best_take, mut best_finish, mut best_probe, mut rows) = (f64::MAX, f64::MAX, f64::MAX, 0);
+        let mut best_cpu = f64::MAX;
         for _ in 0..3 {
             let resources = Resources { workers, ..Resources::for_tests() };
             let builder = JoinBuilder::new(spec.clone(), types.clone(), types.clone(), resources).unwrap();
@@ -84,29 +91,37 @@ fn measure(name: &str, build: &[i64], probe: &[i64], text: bool, kind: JoinKind)
             best_finish = best_finish.min(start.elapsed().as_secs_f64());
             let start = Instant::now();
             let found = on_workers(workers, probes.len(), |take| {
-                let mut rows = 0;
+                let (mut rows, start) = (0, cpu_seconds());
                 while let Some(piece) = take() {
                     let mut cursor = table.probe(None, probes[piece].clone()).unwrap();
                     while let Some(chunk) = cursor.next().unwrap() {
                         rows += chunk.rows;
                     }
                 }
-                rows
+                (rows, cpu_seconds() - start)
             });
             best_probe = best_probe.min(start.elapsed().as_secs_f64());
-            rows = found.iter().sum();
+            rows = found.iter().map(|found| found.0).sum::<usize>();
+            best_cpu = best_cpu.min(found.iter().map(|found| found.1).sum());
         }
         let each = |seconds: f64, rows: usize| seconds * 1e9 / rows as f64;
         println!(
-            "{name:38} {workers} workers: take {:5.2} + finish {:6.2} ns a build row, probe {:6.2} ns a row, {rows} rows out",
+            "{name:38} {workers} workers: take {:5.2} + finish {:6.2} ns a build row, probe {:6.2} ns a row ({:6.2} of CPU), {rows} rows out",
             each(best_take, build.len()),
             each(best_finish, build.len()),
             each(best_probe, probe.len()),
+            each(best_cpu, probe.len()),
         );
     }
 }
 
 fn main() {
+    let only = std::env::args().nth(1);
+    let measure = |name: &str, build: &[i64], probe: &[i64], text: bool, kind: JoinKind| {
+        if only.as_ref().is_none_or(|only| name.contains(only)) {
+            measure(name, build, probe, text, kind);
+        }
+    };
     let numbers = |count: usize, key: &dyn Fn(u64) -> i64| (0..count as u64).map(key).collect::<Vec<_>>();
     let small = numbers(10_000, &|row| row as i64);
     measure(

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The rows of the build side lie in one column each, in the order they came; an index maps a word made of the keys to
-//! row numbers ([`index`] names its forms, [`keys`] says what the word is). A probe looks the words of a chunk up, which
+//! row numbers (`index` names its forms, `keys` says what the word is). A probe looks the words of a chunk up, which
 //! gives pairs of row numbers; columns are gathered only for pairs that passed.
 //!
 //! Cost for each row of the probe side: a load, if the keys are integers of a small range, else two; then a load for
@@ -18,8 +18,8 @@
 //! ## Memory
 //!
 //! Rows and index are taken from the budget. If it refuses, workers write what they have to partitions on disk, by the
-//! hash of the keys, and go on; in the end as many partitions as fit are read back ([`spill`]). Rows that probe one of the
-//! others are written too, and joined in the end, partition by partition ([`rest`]).
+//! hash of the keys, and go on; in the end as many partitions as fit are read back (`spill`). Rows that probe one of the
+//! others are written too, and joined in the end, partition by partition (`rest`).
 
 mod blocks;
 mod cursor;

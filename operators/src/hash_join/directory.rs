@@ -19,6 +19,7 @@
 
 use rayon::prelude::*;
 
+use super::gather::NONE;
 use super::index::Candidates;
 use super::keys::{Words, mix};
 use super::memory::{prefetch, zeros};
@@ -55,6 +56,31 @@ pub(super) struct Directory {
     single: bool,
 }
 
+/// What is between the phases of a lookup.
+struct Batch {
+    hashes: [u64; BATCH],
+    /// Words that are looked for in a slot: their places, and the range of entries that is left.
+    at: [u32; BATCH],
+    ranges: [(u32, u32); BATCH],
+    count: usize,
+    /// For each place, its first entry or [`NONE`], and the end of its slot.
+    found: [u32; BATCH],
+    ends: [u32; BATCH],
+}
+
+impl Batch {
+    fn new() -> Self {
+        Self {
+            hashes: [0; BATCH],
+            at: [0; BATCH],
+            ranges: [(0, 0); BATCH],
+            count: 0,
+            found: [NONE; BATCH],
+            ends: [0; BATCH],
+        }
+    }
+}
+
 /// The slot of a hash; no bits at all is slot 0.
 #[inline(always)]
 fn slot_of(hash: u64, bits: u32) -> usize {
@@ -70,7 +96,7 @@ fn tags_of(hash: u64) -> u64 {
 impl Directory {
     /// Bytes at the most while it is built of so many rows.
     pub fn bytes(rows: usize) -> usize {
-        (rows.next_power_of_two() + 1) * 8 + rows * 24
+        ((1 << slot_bits(rows)) + 1) * 8 + rows * 24
     }
 
     /// Bytes it holds.
@@ -79,7 +105,7 @@ impl Directory {
     }
 
     pub fn build(words: &Words, most_bits: u32) -> Self {
-        let bits = words.words.len().next_power_of_two().trailing_zeros().min(most_bits);
+        let bits = slot_bits(words.words.len()).min(most_bits);
         let part_bits = bits.saturating_sub(PART_ROWS_LOG).min(PARTS_LOG);
         let Parted { words, rows, bounds } = part(words, 1 << part_bits, |word| slot_of(mix(word), part_bits));
         let mut slots = zeros::<u64>((1 << bits) + 1);
@@ -124,66 +150,106 @@ impl Directory {
             start: Vec::with_capacity(rows),
             len: (!self.single).then(|| Vec::with_capacity(rows)),
         };
-        let (mut hashes, mut at) = ([0_u64; BATCH], [0_u32; BATCH]);
-        let mut ranges = [(0_u32, 0_u32); BATCH];
+        let mut batch = Batch::new();
         for first in (0..rows).step_by(BATCH) {
-            let batch = &words[first..(first + BATCH).min(rows)];
-            hash_batch(batch, &mut hashes);
-            let mut count = 0;
-            for place in 0..batch.len() {
-                let hash = hashes[place];
-                let slot = slot_of(hash, self.bits);
-                // SAFETY: a slot has `bits` bits, and there is one more than those.
-                let (entry, next) = unsafe { (*self.slots.get_unchecked(slot), *self.slots.get_unchecked(slot + 1)) };
-                let tags = tags_of(hash);
-                let passes = (entry & tags == tags) & valid.is_none_or(|valid| valid[first + place]);
-                at[count] = place as u32;
-                ranges[count] = ((entry >> 16) as u32, (next >> 16) as u32);
-                count += usize::from(passes);
-            }
-            ranges[..AHEAD.min(count)].iter().for_each(|range| self.prefetch(range.0));
-            for place in 0..count {
-                if place + AHEAD < count {
-                    self.prefetch(ranges[place + AHEAD].0);
-                }
-                let (row, (start, end)) = (at[place] as usize, ranges[place]);
-                self.find(batch[row], start, end, (first + row) as u32, &mut found);
-            }
+            let words = &words[first..(first + BATCH).min(rows)];
+            self.find_slots(words, valid.map(|valid| &valid[first..]), &mut batch);
+            self.find_entries(words, &mut batch);
+            self.keep_found(words, first as u32, &batch, &mut found);
         }
         found
+    }
+
+    /// Phase 1: the slots of those words whose tags are there.
+    fn find_slots(&self, words: &[u64], valid: Option<&[bool]>, batch: &mut Batch) {
+        hash_batch(words, &mut batch.hashes);
+        // A loop of its own: the one below is too long for the core to look many rows ahead.
+        for &hash in &batch.hashes[..words.len()] {
+            prefetch(self.slots.as_ptr().wrapping_add(slot_of(hash, self.bits)));
+        }
+        batch.count = 0;
+        for place in 0..words.len() {
+            let hash = batch.hashes[place];
+            let slot = slot_of(hash, self.bits);
+            // SAFETY: a slot has `bits` bits, and there is one more than those.
+            let (entry, next) = unsafe { (*self.slots.get_unchecked(slot), *self.slots.get_unchecked(slot + 1)) };
+            let tags = tags_of(hash);
+            let passes = (entry & tags == tags) & valid.is_none_or(|valid| valid[place]);
+            batch.at[batch.count] = place as u32;
+            batch.ranges[batch.count] = ((entry >> 16) as u32, (next >> 16) as u32);
+            batch.count += usize::from(passes);
+            batch.found[place] = NONE;
+        }
+    }
+
+    /// Phase 2: the first entry of each word in its slot. Round after round over the words that are not settled, so that no
+    /// branch has to guess how far into its slot a word is.
+    fn find_entries(&self, words: &[u64], batch: &mut Batch) {
+        let Batch { at, ranges, found, ends, count, .. } = batch;
+        ranges[..AHEAD.min(*count)].iter().for_each(|range| self.prefetch(range.0));
+        let mut left = *count;
+        while left > 0 {
+            let mut again = 0;
+            for turn in 0..left {
+                if turn + AHEAD < left {
+                    self.prefetch(ranges[turn + AHEAD].0);
+                }
+                let (place, (mut start, end)) = (at[turn] as usize, ranges[turn]);
+                let word = words[place];
+                if end - start > SHORT as u32 {
+                    let slot = &self.entries[start as usize..end as usize];
+                    start += slot.partition_point(|entry| entry.word < word).min(slot.len() - 1) as u32;
+                }
+                let entry = self.entries[start as usize];
+                let hit = entry.word == word;
+                found[place] = if hit { start } else { NONE };
+                ends[place] = end;
+                at[again] = place as u32;
+                ranges[again] = (start + 1, end);
+                // Entries are in order of their words.
+                again += usize::from((entry.word < word) & (start + 1 < end));
+            }
+            left = again;
+        }
+    }
+
+    /// Phase 3: what was found, in the order of the rows.
+    fn keep_found(&self, words: &[u64], first: u32, batch: &Batch, out: &mut Candidates) {
+        for (place, &start) in batch.found[..words.len()].iter().enumerate() {
+            if start == NONE {
+                continue;
+            }
+            out.probe.push(first + place as u32);
+            match &mut out.len {
+                None => out.start.push(self.entries[start as usize].row),
+                Some(len) => {
+                    out.start.push(start);
+                    len.push(self.run(words[place], start, batch.ends[place]));
+                }
+            }
+        }
+    }
+
+    /// How many entries of a word there are, from its first one on.
+    #[inline(always)]
+    fn run(&self, word: u64, start: u32, end: u32) -> u32 {
+        let slot = &self.entries[start as usize..end as usize];
+        if slot.len() <= SHORT {
+            slot.iter().take_while(|entry| entry.word == word).count() as u32
+        } else {
+            slot.partition_point(|entry| entry.word == word) as u32
+        }
     }
 
     #[inline(always)]
     fn prefetch(&self, place: u32) {
         prefetch(self.entries.as_ptr().wrapping_add(place as usize));
     }
+}
 
-    /// The entries of a word in a slot.
-    #[inline(always)]
-    fn find(&self, word: u64, start: u32, end: u32, row: u32, found: &mut Candidates) {
-        let slot = &self.entries[start as usize..end as usize];
-        let first = if slot.len() <= SHORT {
-            slot.iter().position(|entry| entry.word == word)
-        } else {
-            let first = slot.partition_point(|entry| entry.word < word);
-            (first < slot.len() && slot[first].word == word).then_some(first)
-        };
-        let Some(first) = first else { return };
-        found.probe.push(row);
-        match &mut found.len {
-            None => found.start.push(slot[first].row),
-            Some(len) => {
-                let slot = &slot[first..];
-                let count = if slot.len() <= SHORT {
-                    slot.iter().take_while(|entry| entry.word == word).count()
-                } else {
-                    slot.partition_point(|entry| entry.word == word)
-                };
-                found.start.push(start + first as u32);
-                len.push(count as u32);
-            }
-        }
-    }
+/// Bits of a slot's number: at most two of three slots have an entry, so that a word is most often alone.
+fn slot_bits(rows: usize) -> u32 {
+    (rows + rows / 2).next_power_of_two().trailing_zeros()
 }
 
 fn build_part(slots: &mut [u64], entries: &mut [Entry], words: &[u64], rows: &[u32], bits: u32, base: usize) -> bool {
