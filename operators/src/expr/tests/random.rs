@@ -117,7 +117,7 @@ pub fn column(data_type: &DataType, rows: usize, random: &mut Random, calm: bool
             _ => small(random),
         }
     };
-    let mut some = |random: &mut Random| nulls == 0 || !random.one_in(nulls);
+    let some = |random: &mut Random| nulls == 0 || !random.one_in(nulls);
     macro_rules! build {
         ($array:ty, $value:expr) => {{
             let value = $value;
