@@ -211,26 +211,31 @@ fn blend<T: ArrowNativeType>(taken: &[Taken], rows: usize) -> Result<Vec<T>> {
 }
 
 fn blend_one<T: Copy>(out: &mut [T], values: &[T], branch: &Taken) {
-    let words = branch.rows.bit_chunks().iter_padded();
+    let words = branch.rows.bit_chunks();
+    let words = words.iter_padded();
     let scalar = branch.value.scalar.then(|| values[0]);
-    for (block, (out, word)) in out.chunks_mut(64).zip(words).enumerate() {
-        if word == 0 {
-            continue;
-        }
-        match scalar {
-            Some(value) => select(out, word, |_| value),
-            None => {
-                let values = &values[block * 64..block * 64 + out.len()];
-                super::simd::vectorized(|| select(out, word, |place| values[place]));
+    super::simd::vectorized(|| {
+        for (block, (out, word)) in out.chunks_mut(64).zip(words).enumerate() {
+            if word == 0 {
+                continue;
+            }
+            match (scalar, values.get(block * 64..block * 64 + out.len())) {
+                (Some(value), _) => select(out, word, |_| value),
+                (None, Some(values)) if word == u64::MAX => out.copy_from_slice(values),
+                (None, Some(values)) => select(out, word, |place| values[place]),
+                (None, None) => {}
             }
         }
-    }
+    });
 }
 
+/// Where a bit of the word is set, the new value.
 #[inline(always)]
 fn select<T: Copy>(out: &mut [T], word: u64, value: impl Fn(usize) -> T) {
-    for (place, out) in out.iter_mut().enumerate() {
-        *out = if word >> place & 1 != 0 { value(place) } else { *out };
+    // Bytes of masks first: a vector of those selects lanes of any width.
+    let bits: [bool; 64] = std::array::from_fn(|place| word >> place & 1 != 0);
+    for ((place, out), &set) in out.iter_mut().enumerate().zip(&bits) {
+        *out = if set { value(place) } else { *out };
     }
 }
 
