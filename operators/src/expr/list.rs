@@ -193,11 +193,7 @@ impl<T: Number> Numbers<T> {
 
 #[inline(always)]
 fn any<T: Copy + Eq, const N: usize>(few: &[T; FEW], value: T) -> bool {
-    let mut found = false;
-    for place in 0..N {
-        found |= few[place] == value;
-    }
-    found
+    few.iter().take(N).fold(false, |found, &one| found | (one == value))
 }
 
 fn as_integers(list: &ArrayRef) -> Option<Vec<i64>> {

@@ -35,7 +35,7 @@ impl Needle {
     }
 
     /// Where it stands first.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, text: &[u8]) -> Option<usize> {
         #[cfg(target_arch = "x86_64")]
         if let Some(places) = self.seldom {

@@ -24,7 +24,7 @@ pub fn indices(mask: &BooleanBuffer) -> Vec<u32> {
 /// The mask as words, the last one filled with zeros.
 pub(super) fn words(mask: &BooleanBuffer) -> Vec<u64> {
     let chunks = mask.bit_chunks();
-    let rest = (mask.len() % 64 != 0).then(|| chunks.remainder_bits());
+    let rest = (!mask.len().is_multiple_of(64)).then(|| chunks.remainder_bits());
     chunks.iter().chain(rest).collect()
 }
 
@@ -33,14 +33,7 @@ pub(super) fn compress<T: Copy>(values: &[T], words: &[u64]) -> Option<Vec<T>> {
     #[cfg(target_arch = "x86_64")]
     if super::super::simd::has_avx512() {
         // SAFETY: the processor has these features.
-        return match size_of::<T>() {
-            4 => Some(unsafe { avx512::compress::<T, 16>(values, words) }),
-            // SAFETY: as above.
-            8 => Some(unsafe { avx512::compress::<T, 8>(values, words) }),
-            // SAFETY: as above.
-            16 => Some(unsafe { avx512::compress::<T, 4>(values, words) }),
-            _ => None,
-        };
+        return unsafe { avx512::compress(values, words) };
     }
     let _ = (values, words);
     None
@@ -84,26 +77,31 @@ mod avx512 {
         out
     }
 
-    /// Values of which a register holds `LANES`: 16, 8 or 4.
+    /// Values of 4, 8 or 16 bytes.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,popcnt")]
-    pub(super) fn compress<T: Copy, const LANES: usize>(values: &[T], words: &[u64]) -> Vec<T> {
-        const { assert!(LANES == 16 || LANES == 8 || LANES == 4) };
-        assert_eq!(size_of::<T>() * LANES, 64, "a register of values");
-        let mut out = Vec::<T>::with_capacity(ones(words) + LANES);
+    pub(super) fn compress<T: Copy>(values: &[T], words: &[u64]) -> Option<Vec<T>> {
+        let lanes = match size_of::<T>() {
+            4 => 16,
+            8 => 8,
+            16 => 4,
+            _ => return None,
+        };
+        let mut out = Vec::<T>::with_capacity(ones(words) + lanes);
         let mut length = 0;
         for (block, &word) in values.chunks(64).zip(words) {
-            let (parts, rest) = block.as_chunks::<LANES>();
             let mut bits = word;
+            let parts = block.chunks_exact(lanes);
+            let rest = parts.remainder();
             for part in parts {
-                // SAFETY: the load reads `LANES` values, 64 bytes. `length` is the number of bits before these, so there
-                // is room for `LANES` values more: 64 bytes are written.
+                // SAFETY: the load reads `lanes` values, 64 bytes. `length` is the number of bits before these, so there
+                // is room for `lanes` values more: 64 bytes are written.
                 unsafe {
                     let register = _mm512_loadu_si512(part.as_ptr().cast());
-                    let wanted = compress_register::<LANES>(register, bits);
+                    let wanted = compress_register(register, bits, lanes);
                     _mm512_storeu_si512(out.as_mut_ptr().add(length).cast(), wanted);
                 }
-                length += (bits & ((1 << LANES) - 1)).count_ones() as usize;
-                bits >>= LANES;
+                length += (bits & ((1 << lanes) - 1)).count_ones() as usize;
+                bits >>= lanes;
             }
             for (place, &value) in rest.iter().enumerate() {
                 if bits >> place & 1 != 0 {
@@ -115,13 +113,13 @@ mod avx512 {
         }
         // SAFETY: `length` values were written, and kept by all stores after that.
         unsafe { out.set_len(length) };
-        out
+        Some(out)
     }
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,popcnt")]
-    fn compress_register<const LANES: usize>(register: __m512i, bits: u64) -> __m512i {
-        match LANES {
+    fn compress_register(register: __m512i, bits: u64, lanes: usize) -> __m512i {
+        match lanes {
             16 => _mm512_maskz_compress_epi32(bits as u16, register),
             8 => _mm512_maskz_compress_epi64(bits as u8, register),
             // A value of 16 bytes is two of 8: each bit is doubled.
