@@ -30,6 +30,7 @@ mod like;
 mod list;
 mod node;
 mod predicate;
+mod search;
 mod simd;
 mod text;
 mod value;

@@ -13,7 +13,7 @@ use bireme_engine::error::{Error, Result};
 
 use super::cast::cast_logical;
 use super::decimal;
-use super::simd::{extremes, map, map_pairs};
+use super::simd::{extremes, map, map_flagged, map_pairs, map_pairs_flagged};
 use super::value::{Operand, Value, decimal_digits, union_nulls};
 use crate::pipeline::ir::ArithmeticOp;
 
@@ -166,18 +166,19 @@ fn with_flag<T: Copy + Default + Ord + std::ops::BitOr<Output = T>>(
     right: Operand<'_, T>,
     compute: impl Fn(T, T) -> (T, T) + Copy,
 ) -> (Vec<T>, bool) {
-    let values = binary(left, right, move |left, right| compute(left, right).0);
-    let flags = match (left, right) {
-        (Operand::Slice(left), Operand::Slice(right)) => super::simd::vectorized(|| {
-            left.iter().zip(right).fold(T::default(), |flags, (&left, &right)| flags | compute(left, right).1)
-        }),
+    let (none, join) = (T::default(), |flags: T, flag: T| flags | flag);
+    let (values, flags) = match (left, right) {
+        (Operand::Slice(left), Operand::Slice(right)) => map_pairs_flagged(left, right, none, compute, join),
         (Operand::Slice(left), Operand::Scalar(right)) => {
-            super::simd::vectorized(|| left.iter().fold(T::default(), |flags, &left| flags | compute(left, right).1))
+            map_flagged(left, none, move |left| compute(left, right), join)
         }
         (Operand::Scalar(left), Operand::Slice(right)) => {
-            super::simd::vectorized(|| right.iter().fold(T::default(), |flags, &right| flags | compute(left, right).1))
+            map_flagged(right, none, move |right| compute(left, right), join)
         }
-        (Operand::Scalar(left), Operand::Scalar(right)) => compute(left, right).1,
+        (Operand::Scalar(left), Operand::Scalar(right)) => {
+            let (value, flag) = compute(left, right);
+            (vec![value], flag)
+        }
     };
     (values, flags < T::default())
 }

@@ -161,7 +161,7 @@ fn merge_nulls(taken: &[Taken], rows: usize) -> Option<NullBuffer> {
 fn merge_bits(taken: &[Taken], rows: usize) -> BooleanBuffer {
     let bits = taken.iter().map(|branch| {
         let values = branch.value.array.as_boolean().values();
-        match (branch.value.scalar, values.len() > 0 && values.value(0)) {
+        match (branch.value.scalar, !values.is_empty() && values.value(0)) {
             (false, _) => &branch.rows & values,
             (true, true) => branch.rows.clone(),
             (true, false) => BooleanBuffer::new_unset(rows),
@@ -185,14 +185,14 @@ fn merge_views(taken: &[Taken], nulls: Option<NullBuffer>, rows: usize) -> Resul
     Ok(arrow::array::make_array(unsafe { builder.build_unchecked() }))
 }
 
-fn blended<T: ArrowNativeType>(taken: &[Taken], nulls: Option<NullBuffer>, rows: usize) -> Result<ArrayRef> {
+fn blended<T: Lane>(taken: &[Taken], nulls: Option<NullBuffer>, rows: usize) -> Result<ArrayRef> {
     let values = blend::<T>(taken, rows)?;
     let builder = taken[0].value.array.to_data().into_builder().len(rows).offset(0).nulls(nulls);
     // SAFETY: the buffer holds `rows` values of the type's width, and all of them come from arrays of this type.
     Ok(arrow::array::make_array(unsafe { builder.buffers(vec![Buffer::from_vec(values)]).build_unchecked() }))
 }
 
-fn blend<T: ArrowNativeType>(taken: &[Taken], rows: usize) -> Result<Vec<T>> {
+fn blend<T: Lane>(taken: &[Taken], rows: usize) -> Result<Vec<T>> {
     let mut out = vec![T::default(); rows];
     for branch in taken {
         let data = branch.value.array.to_data();
@@ -210,27 +210,56 @@ fn blend<T: ArrowNativeType>(taken: &[Taken], rows: usize) -> Result<Vec<T>> {
     Ok(out)
 }
 
-fn blend_one<T: Copy>(out: &mut [T], values: &[T], branch: &Taken) {
-    let words = branch.rows.bit_chunks().iter_padded();
-    let scalar = branch.value.scalar.then(|| values[0]);
-    for (block, (out, word)) in out.chunks_mut(64).zip(words).enumerate() {
-        if word == 0 {
-            continue;
-        }
-        match scalar {
-            Some(value) => select(out, word, |_| value),
-            None => {
-                let values = &values[block * 64..block * 64 + out.len()];
-                super::simd::vectorized(|| select(out, word, |place| values[place]));
-            }
-        }
-    }
+/// A value as bits.
+trait Lane: ArrowNativeType {
+    /// `new` if the lowest bit of `bit` is set, else itself: no branch, so a register holds several.
+    fn replaced_if(self, bit: u64, new: Self) -> Self;
 }
 
+macro_rules! lane {
+    ($($native:ty)*) => {$(
+        impl Lane for $native {
+            #[inline(always)]
+            fn replaced_if(self, bit: u64, new: Self) -> Self {
+                let mask = <$native>::from((bit & 1) as u8).wrapping_neg();
+                (new & mask) | (self & !mask)
+            }
+        }
+    )*};
+}
+
+lane!(u32 u64 u128);
+
+fn blend_one<T: Lane>(out: &mut [T], values: &[T], branch: &Taken) {
+    let words = branch.rows.bit_chunks();
+    let words = words.iter_padded();
+    let scalar = branch.value.scalar.then(|| values[0]);
+    super::simd::vectorized(|| {
+        for (block, (out, word)) in out.chunks_mut(64).zip(words).enumerate() {
+            if word == 0 {
+                continue;
+            }
+            match (scalar, values.get(block * 64..block * 64 + out.len())) {
+                (Some(value), _) => select(out, word, &[value; 64]),
+                (None, Some(values)) if word == u64::MAX => out.copy_from_slice(values),
+                (None, Some(values)) => select(out, word, values),
+                (None, None) => {}
+            }
+        }
+    });
+}
+
+/// Where a bit of the word is set, the new value.
 #[inline(always)]
-fn select<T: Copy>(out: &mut [T], word: u64, value: impl Fn(usize) -> T) {
-    for (place, out) in out.iter_mut().enumerate() {
-        *out = if word >> place & 1 != 0 { value(place) } else { *out };
+fn select<T: Lane>(out: &mut [T], word: u64, values: &[T]) {
+    if let (Some(out), Some(values)) = (out.first_chunk_mut::<64>(), values.first_chunk::<64>()) {
+        for place in 0..64 {
+            out[place] = out[place].replaced_if(word >> place, values[place]);
+        }
+        return;
+    }
+    for (place, (out, value)) in out.iter_mut().zip(values).enumerate() {
+        *out = out.replaced_if(word >> place, *value);
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Int32Type, Int64Type, TimeUnit};
+use arrow::datatypes::{DataType, Decimal128Type, Int32Type, Int64Type, TimeUnit};
 use arrow::util::display::{DurationFormat, FormatOptions};
 use bireme_engine::error::{Error, Result};
 use bireme_engine::morsel::{carried_type, to_carried};
@@ -188,7 +188,17 @@ fn check_timestamps(array: &ArrayRef, to: &DataType) -> Result<()> {
     )))
 }
 
-/// A literal in carried form.
+/// A literal, or a list of them, in the cheapest carried form: decimals in 64 bits if all fit, whatever the type.
 pub(super) fn carried_literal(array: &ArrayRef) -> Result<ArrayRef> {
-    super::value::flat(&to_carried(array)?)
+    Ok(narrowest(super::value::flat(&to_carried(array)?)?))
+}
+
+/// Decimals in 64 bits if all fit.
+pub(super) fn narrowest(array: ArrayRef) -> ArrayRef {
+    let Some(values) = array.as_primitive_opt::<Decimal128Type>() else { return array };
+    let fits = |value: Option<i128>| value.map(i64::try_from).transpose();
+    match values.iter().map(fits).collect::<Result<Int64Array, _>>() {
+        Ok(narrow) => Arc::new(narrow),
+        Err(_) => array,
+    }
 }

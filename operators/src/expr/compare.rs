@@ -21,7 +21,7 @@ use bireme_engine::error::{Error, Result};
 
 use super::simd::{pack, pack_pairs};
 use super::value::{Natives, Operand, Value, decimal_digits, natives, union_nulls, wide};
-use super::views::{Views, inline_view};
+use super::views::{Views, equal_to, halves, inline_view, prefix_of, recheck};
 use crate::pipeline::ir::CompareOp;
 
 /// Compares values of one logical type.
@@ -191,8 +191,16 @@ fn texts(kind: Kind, left: &Value, right: &Value) -> Result<BooleanBuffer> {
     let (l, r) = (Views::new(&left.array)?, Views::new(&right.array)?);
     Ok(match (left.scalar, right.scalar) {
         (false, false) => match kind {
-            Kind::Equal => pack_pairs(l.views, r.views, |left, right| l.equal(left, &r, right)),
-            Kind::Less => pack_pairs(l.views, r.views, |left, right| l.less(left, &r, right)),
+            Kind::Equal => {
+                let alike = pack_pairs(halves(l.views), halves(r.views), |left, right| left[0] == right[0]);
+                recheck(&alike, |row| l.equal(l.views[row], &r, r.views[row]))
+            }
+            Kind::Less => {
+                let (left, right) = (halves(l.views), halves(r.views));
+                let before = pack_pairs(left, right, |left, right| prefix_of(left[0]) < prefix_of(right[0]));
+                let alike = pack_pairs(left, right, |left, right| prefix_of(left[0]) == prefix_of(right[0]));
+                &before | &recheck(&alike, |row| l.bytes(&l.views[row]) < r.bytes(&r.views[row]))
+            }
         },
         (_, true) => {
             let right = r.bytes(&r.views[0]).to_vec();
@@ -207,21 +215,25 @@ fn texts(kind: Kind, left: &Value, right: &Value) -> Result<BooleanBuffer> {
 
 fn against_literal(kind: Kind, texts: &Views<'_>, literal: &[u8], literal_first: bool) -> BooleanBuffer {
     match (kind, inline_view(literal)) {
-        (Kind::Equal, Some(view)) => pack(texts.views, |text| text == view),
-        (Kind::Equal, None) => pack(texts.views, |text| texts.equals(text, literal)),
+        (Kind::Equal, Some(view)) => equal_to(texts.views, view),
+        (Kind::Equal, None) => texts.equal_to_long(literal),
         (Kind::Less, _) => {
             let mut prefix = [0; 4];
             let length = literal.len().min(4);
             prefix[..length].copy_from_slice(&literal[..length]);
             let prefix = u32::from_be_bytes(prefix);
-            pack(texts.views, |text| {
-                let head = super::views::prefix(text);
-                if head != prefix {
-                    return (head < prefix) != literal_first;
-                }
-                let bytes = texts.bytes(&text);
-                if literal_first { literal < bytes } else { bytes < literal }
-            })
+            let heads = halves(texts.views);
+            let before = if literal_first {
+                pack(heads, |[low, _]| prefix < prefix_of(low))
+            } else {
+                pack(heads, |[low, _]| prefix_of(low) < prefix)
+            };
+            let alike = pack(heads, |[low, _]| prefix_of(low) == prefix);
+            &before
+                | &recheck(&alike, |row| {
+                    let bytes = texts.bytes(&texts.views[row]);
+                    if literal_first { literal < bytes } else { bytes < literal }
+                })
         }
     }
 }

@@ -71,10 +71,17 @@ impl Operation {
         let ((left, left_digits), (right, right_digits)) = (left, right);
         let (l, r) = (left.array.as_primitive_opt::<Int64Type>()?, right.array.as_primitive_opt::<Int64Type>()?);
         let factors = (i64::try_from(self.factors.0).ok()?, i64::try_from(self.factors.1).ok()?);
-        let by_type = known_range(left, left_digits).zip(known_range(right, right_digits));
-        let range = by_type
-            .and_then(|(l, r)| self.range(l, r))
-            .or_else(|| self.range(exact_range(left, false)?, exact_range(right, false)?));
+        let (known_left, known_right) = (known_range(left, left_digits), known_range(right, right_digits));
+        let range = known_left.zip(known_right).and_then(|(l, r)| self.range(l, r)).or_else(|| {
+            // Rows are looked at on the side of which less is known, then on the other one.
+            if spread(known_left) <= spread(known_right) {
+                let r = exact_range(right, false)?;
+                known_left.and_then(|l| self.range(l, r)).or_else(|| self.range(exact_range(left, false)?, r))
+            } else {
+                let l = exact_range(left, false)?;
+                known_right.and_then(|r| self.range(l, r)).or_else(|| self.range(l, exact_range(right, false)?))
+            }
+        });
         let range = range.or_else(|| {
             // Numbers behind NULLs are in the way, perhaps.
             if left.array.null_count() == 0 && right.array.null_count() == 0 {
@@ -144,13 +151,18 @@ fn narrowed(range: Range) -> Option<(i64, i64)> {
     Some((i64::try_from(range.0).ok()?, i64::try_from(range.1).ok()?))
 }
 
+fn spread(range: Option<(i64, i64)>) -> u64 {
+    range.map_or(u64::MAX, |(low, high)| low.unsigned_abs().max(high.unsigned_abs()))
+}
+
 /// What is known without looking at rows.
 pub(super) fn known_range(value: &Value, digits: u8) -> Option<(i64, i64)> {
     let by_type = is_narrow(digits).then(|| {
         let limit = 10_i64.pow(u32::from(digits)) - 1;
         (-limit, limit)
     });
-    value.range.or(by_type)
+    let of_one = || if value.scalar { exact_range(value, false) } else { None };
+    value.range.or_else(of_one).or(by_type)
 }
 
 /// What the rows tell; those behind NULLs too, unless told otherwise. `None` if it is not carried in 64 bits.

@@ -4,7 +4,7 @@
 //!   values      AIR  MAIL  RAIL  SHIP  NULL
 //!   in (…)        0     1     0     1  NULL      computed once
 //!   codes       1 1 0 3 …                        8192 of them, chunk after chunk
-//!   answers     1 1 0 1 …                        a load each; up to 64 values a shift instead
+//!   answers     1 1 0 1 …                        a load each; of up to 512 values a register holds all answers
 //! ```
 //! A dictionary is known by the address of its values, which stays taken as long as the answers are kept. It pays only if
 //! there are about as many rows as values: rows are counted, and computed plainly before. An error on a value need not be
@@ -20,7 +20,7 @@ use bireme_engine::error::Result;
 use parking_lot::Mutex;
 
 use super::gather::take_array;
-use super::simd::pack;
+use super::simd::bits_at;
 use super::value::Value;
 
 /// A dictionary may be so many times larger than the rows that were seen with it.
@@ -48,7 +48,7 @@ struct Entry {
 enum Answers {
     /// The same for all.
     One(Value),
-    /// Truth values; `codes` for up to 64 of them, NULL included.
+    /// Truth values.
     Truths {
         values: BooleanBuffer,
         valid: BooleanBuffer,
@@ -140,12 +140,11 @@ fn look_up(answers: &Answers, column: &DictionaryArray<UInt32Type>) -> Result<Op
         Answers::Failed => return Ok(None),
         Answers::One(value) => value.clone(),
         Answers::Truths { values, valid } => {
-            let codes = codes(keys, values.len() - 1);
             let all_valid = valid.count_set_bits() == valid.len()
                 || (keys.null_count() == 0 && valid.slice(0, valid.len() - 1).count_set_bits() == valid.len() - 1);
-            let nulls = (!all_valid).then(|| NullBuffer::new(bits_at(valid, &codes)));
+            let nulls = (!all_valid).then(|| NullBuffer::new(truths_of(valid, keys)));
             let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
-            Value::column(Arc::new(BooleanArray::new(bits_at(values, &codes), nulls)))
+            Value::column(Arc::new(BooleanArray::new(truths_of(values, keys), nulls)))
         }
         Answers::Others(values) => Value::column(take_array(values, &codes(keys, values.len() - 1))?),
         Answers::Texts(values) => Value::column(dictionary_of(values, keys)),
@@ -163,15 +162,14 @@ fn codes(keys: &PrimitiveArray<UInt32Type>, null: usize) -> Vec<u32> {
     }
 }
 
-/// The bits at these places, which are all there.
-fn bits_at(bits: &BooleanBuffer, places: &[u32]) -> BooleanBuffer {
-    if bits.len() <= 64 {
-        let word = bits.iter().enumerate().fold(0_u64, |word, (place, bit)| word | u64::from(bit) << place);
-        return pack(places, |place| word >> (place & 63) & 1 != 0);
+/// The bit of each row's code; the last bit is that of NULL.
+fn truths_of(bits: &BooleanBuffer, keys: &PrimitiveArray<UInt32Type>) -> BooleanBuffer {
+    let found = bits_at(bits, keys.values());
+    match keys.nulls().filter(|nulls| nulls.null_count() > 0) {
+        None => found,
+        Some(nulls) if bits.value(bits.len() - 1) => &found | &!nulls.inner(),
+        Some(nulls) => &found & nulls.inner(),
     }
-    let bytes = bits.iter().map(u8::from).collect::<Vec<_>>();
-    let last = bytes.len() - 1;
-    pack(places, |place| bytes[(place as usize).min(last)] != 0)
 }
 
 /// The texts of all rows as a dictionary. Only its codes have NULLs: that is easier to read for others.

@@ -50,7 +50,8 @@ pub fn compact(chunk: &Chunk, mask: &BooleanBuffer) -> Result<Chunk> {
     if kept == chunk.rows {
         return Ok(chunk.clone());
     }
-    let mask = Mask { mask, kept, dense: kept.saturating_mul(DENSE) >= chunk.rows, places: OnceCell::new() };
+    let dense = kept.saturating_mul(DENSE) >= chunk.rows;
+    let mask = Mask { mask, words: dense.then(|| compress::words(mask)), places: OnceCell::new() };
     let columns = chunk.columns.iter().map(|column| pick(column, chunk.rows, &mask)).collect::<Result<_>>()?;
     Ok(Chunk { columns, rows: kept })
 }
@@ -108,8 +109,8 @@ impl Pick for Places<'_> {
 /// Rows whose bit is set.
 struct Mask<'a> {
     mask: &'a BooleanBuffer,
-    kept: usize,
-    dense: bool,
+    /// The same as words, if they are to be followed one by one.
+    words: Option<Vec<u64>>,
     /// The same as places, once they are needed.
     places: OnceCell<Vec<u32>>,
 }
@@ -122,8 +123,8 @@ impl Mask<'_> {
 
 impl Pick for Mask<'_> {
     unsafe fn natives<T: Copy>(&self, values: &[T]) -> Vec<T> {
-        if self.dense
-            && let Some(compressed) = compress::compress(values, self.mask, self.kept)
+        if let Some(words) = &self.words
+            && let Some(compressed) = compress::compress(values, words)
         {
             return compressed;
         }

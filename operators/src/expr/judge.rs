@@ -107,7 +107,9 @@ fn answers(node: &Node, ranges: &[ColumnRange]) -> Answers {
                 let member = if list.is_null(row) { null_interval() } else { point(member) };
                 comparison(CompareOp::Equal, &value, &member, types)
             });
-            members.fold(Answers::TRUE.not(), Answers::or).negated_if(*negated)
+            let found = members.fold(Answers::TRUE.not(), Answers::or);
+            // NULL is neither in a list nor not in it, even if the list is empty.
+            Answers { null: found.null || value.may_be_null, ..found }.negated_if(*negated)
         }
         Kind::Like { value, pattern, negated } => {
             like(&interval(value, ranges), pattern, value.data_type()).negated_if(*negated)

@@ -18,7 +18,7 @@ use super::cast::carried_literal;
 use super::compare::compare;
 use super::simd::pack;
 use super::value::{Natives, Value, decimal_digits, natives, wide};
-use super::views::{Views, inline_view};
+use super::views::{Views, equal_to, inline_view};
 use crate::pipeline::ir::CompareOp;
 
 /// What an `IN` looks for.
@@ -37,7 +37,7 @@ enum Members {
     /// Decimals, and those of them that fit 64 bits.
     Decimals { all: Numbers<i128>, narrow: Numbers<i64> },
     /// Texts that all are shorter than a view.
-    Views(Numbers<u128>),
+    Views(Vec<u128>),
     /// Texts.
     Texts(HashSet<Box<[u8]>, BuildHasherDefault<BytesHasher>>),
     /// Anything else: compared with one after the other.
@@ -61,7 +61,7 @@ impl Set {
         } else if let Ok(texts) = Views::new(&list) {
             let texts = rows().map(|row| texts.bytes(&texts.views[row])).collect::<Vec<_>>();
             match texts.iter().map(|text| inline_view(text)).collect::<Option<Vec<_>>>() {
-                Some(views) if views.len() <= FEW => Members::Views(Numbers::new(views.into_iter())),
+                Some(views) if views.len() <= FEW => Members::Views(views),
                 _ => Members::Texts(texts.into_iter().map(Box::from).collect()),
             }
         } else {
@@ -91,7 +91,11 @@ impl Set {
                 Some(values) => narrow.find(values.values(), |value| value),
                 None => all.find(wide(&value.array)?.values(), |value| value),
             },
-            Members::Views(views) => views.find(Views::new(&value.array)?.views, |view| view),
+            Members::Views(few) => {
+                let texts = Views::new(&value.array)?.views;
+                let found = few.iter().map(|&short| equal_to(texts, short)).reduce(|all, one| &all | &one);
+                found.unwrap_or_else(|| BooleanBuffer::new_unset(texts.len()))
+            }
             Members::Texts(set) => {
                 let texts = Views::new(&value.array)?;
                 BooleanBuffer::collect_bool(texts.views.len(), |row| set.contains(texts.bytes(&texts.views[row])))
@@ -144,12 +148,6 @@ impl Number for i128 {
     }
 }
 
-impl Number for u128 {
-    fn narrow(self) -> Option<i64> {
-        None
-    }
-}
-
 impl<T: Number> Numbers<T> {
     fn new(numbers: impl Iterator<Item = T>) -> Self {
         let mut sorted = numbers.collect::<Vec<_>>();
@@ -195,11 +193,7 @@ impl<T: Number> Numbers<T> {
 
 #[inline(always)]
 fn any<T: Copy + Eq, const N: usize>(few: &[T; FEW], value: T) -> bool {
-    let mut found = false;
-    for place in 0..N {
-        found |= few[place] == value;
-    }
-    found
+    few.iter().take(N).fold(false, |found, &one| found | (one == value))
 }
 
 fn as_integers(list: &ArrayRef) -> Option<Vec<i64>> {

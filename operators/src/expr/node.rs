@@ -65,7 +65,8 @@ impl Node {
             let call = matches!(&node.kind, Kind::Call(_, arguments) if arguments.is_empty());
             match node.compute(&Rows::new(&[], 1)) {
                 Ok(value) => {
-                    node.kind = Kind::Constant(Value { scalar: true, ..value });
+                    node.kind =
+                        Kind::Constant(Value { array: cast::narrowest(value.array), scalar: true, range: value.range });
                     node.can_fail = false;
                 }
                 Err(error) if call => return Err(error),

@@ -15,11 +15,14 @@ use arrow::buffer::{BooleanBuffer, Buffer};
 const BLOCK: usize = 64;
 
 #[cfg(target_arch = "x86_64")]
-fn has_avx512() -> bool {
+pub(super) fn has_avx512() -> bool {
     is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("popcnt")
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -45,7 +48,7 @@ pub(super) fn vectorized<R>(kernel: impl FnOnce() -> R) -> R {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi2")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,popcnt")]
 fn with_avx512<R>(kernel: impl FnOnce() -> R) -> R {
     kernel()
 }
@@ -82,6 +85,52 @@ pub(super) fn map_pairs<T: Copy, U: Copy, R>(left: &[T], right: &[U], change: im
     // SAFETY: as above.
     unsafe { out.set_len(length) };
     out
+}
+
+/// A new value for each, and all flags that came up on the way in one.
+pub(super) fn map_flagged<T: Copy, F: Copy>(
+    values: &[T],
+    none: F,
+    change: impl Fn(T) -> (T, F),
+    join: impl Fn(F, F) -> F,
+) -> (Vec<T>, F) {
+    let mut out = Vec::with_capacity(values.len());
+    let flags = vectorized(|| {
+        let mut flags = none;
+        for (slot, &value) in out.spare_capacity_mut().iter_mut().zip(values) {
+            let (value, flag) = change(value);
+            slot.write(value);
+            flags = join(flags, flag);
+        }
+        flags
+    });
+    // SAFETY: the capacity is at least the length of `values`, so the loop has written so many.
+    unsafe { out.set_len(values.len()) };
+    (out, flags)
+}
+
+/// Likewise for each pair.
+pub(super) fn map_pairs_flagged<T: Copy, F: Copy>(
+    left: &[T],
+    right: &[T],
+    none: F,
+    change: impl Fn(T, T) -> (T, F),
+    join: impl Fn(F, F) -> F,
+) -> (Vec<T>, F) {
+    let length = left.len().min(right.len());
+    let mut out = Vec::with_capacity(length);
+    let flags = vectorized(|| {
+        let mut flags = none;
+        for ((slot, &left), &right) in out.spare_capacity_mut().iter_mut().zip(left).zip(right) {
+            let (value, flag) = change(left, right);
+            slot.write(value);
+            flags = join(flags, flag);
+        }
+        flags
+    });
+    // SAFETY: as above.
+    unsafe { out.set_len(length) };
+    (out, flags)
 }
 
 /// The least and the largest value; `None` if there are none.
@@ -126,7 +175,7 @@ pub(super) fn pack_pairs<T: Copy, U: Copy>(left: &[T], right: &[U], test: impl F
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi2")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,popcnt")]
 fn pack_avx512<T: Copy>(values: &[T], test: impl Fn(T) -> bool) -> Vec<u64> {
     pack_words::<T, Avx512>(values, test)
 }
@@ -138,7 +187,7 @@ fn pack_avx2<T: Copy>(values: &[T], test: impl Fn(T) -> bool) -> Vec<u64> {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi2")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,popcnt")]
 fn pair_avx512<T: Copy, U: Copy>(left: &[T], right: &[U], test: impl Fn(T, U) -> bool) -> Vec<u64> {
     pair_words::<T, U, Avx512>(left, right, test)
 }
@@ -188,6 +237,58 @@ fn pair_words<T: Copy, U: Copy, P: Pack>(left: &[T], right: &[U], test: impl Fn(
             *byte = u8::from(test(left, right));
         }
         words.push(P::word(&bytes).to_le());
+    }
+    words
+}
+
+/// Bits that one register holds.
+#[cfg(target_arch = "x86_64")]
+const TABLE_BITS: usize = 512;
+
+/// The bits at these places; a place past the end has an arbitrary one.
+///
+/// Up to 512 bits lie in a register: a lane's word is fetched by one permutation and its bit by one shift.
+pub(super) fn bits_at(bits: &BooleanBuffer, places: &[u32]) -> BooleanBuffer {
+    #[cfg(target_arch = "x86_64")]
+    if bits.len() <= TABLE_BITS && has_avx512() {
+        let mut table = [0_u32; TABLE_BITS / 32];
+        for place in bits.set_indices() {
+            table[place / 32] |= 1 << (place % 32);
+        }
+        // SAFETY: the processor has these features.
+        let words = unsafe { bits_at_avx512(&table, places) };
+        return BooleanBuffer::new(Buffer::from_vec(words), 0, places.len());
+    }
+    let bytes = bits.iter().map(u8::from).collect::<Vec<_>>();
+    let Some(last) = bytes.len().checked_sub(1) else { return BooleanBuffer::new_unset(places.len()) };
+    pack(places, |place| bytes[(place as usize).min(last)] != 0)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,popcnt")]
+fn bits_at_avx512(table: &[u32; TABLE_BITS / 32], places: &[u32]) -> Vec<u64> {
+    use std::arch::x86_64::{
+        _mm512_and_si512, _mm512_loadu_si512, _mm512_permutexvar_epi32, _mm512_set1_epi32, _mm512_srli_epi32,
+        _mm512_srlv_epi32, _mm512_test_epi32_mask,
+    };
+    let mut padded = [0; BLOCK];
+    let (blocks, rest) = places.as_chunks::<BLOCK>();
+    padded[..rest.len()].copy_from_slice(rest);
+    let last = if rest.is_empty() { None } else { Some(&padded) };
+    let mut words = Vec::with_capacity(blocks.len() + 1);
+    // SAFETY: the load reads the 64 bytes of the table.
+    let table = unsafe { _mm512_loadu_si512(table.as_ptr().cast()) };
+    let (low, one) = (_mm512_set1_epi32(31), _mm512_set1_epi32(1));
+    for block in blocks.iter().chain(last) {
+        let mut word = 0;
+        for (quarter, sixteen) in block.as_chunks::<16>().0.iter().enumerate() {
+            // SAFETY: the load reads 16 places of 4 bytes.
+            let places = unsafe { _mm512_loadu_si512(sixteen.as_ptr().cast()) };
+            let fetched = _mm512_permutexvar_epi32(_mm512_srli_epi32::<5>(places), table);
+            let shifted = _mm512_srlv_epi32(fetched, _mm512_and_si512(places, low));
+            word |= u64::from(_mm512_test_epi32_mask(shifted, one)) << (16 * quarter);
+        }
+        words.push(word.to_le());
     }
     words
 }
@@ -252,6 +353,16 @@ impl Pack for Avx2 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bits_are_found_at_their_places() {
+        for length in [1, 63, 512, 513, 2000] {
+            let bits = (0..length).map(|place| place % 3 == 0 || place % 7 == 1).collect::<BooleanBuffer>();
+            let places = (0..1000_u32).map(|row| row * 37 % length as u32).collect::<Vec<_>>();
+            let expected = places.iter().map(|place| bits.value(*place as usize)).collect::<Vec<_>>();
+            assert_eq!(bits_at(&bits, &places).iter().collect::<Vec<_>>(), expected);
+        }
+    }
 
     /// Every compiled form packs the same bits, whatever the length.
     #[test]

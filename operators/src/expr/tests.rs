@@ -112,7 +112,7 @@ fn range(carried: &ArrayRef, logical: &DataType) -> ColumnRange {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(6000))]
     #[test]
     fn every_kind_agrees_with_the_reference(seed in any::<u64>()) {
         let random = &mut Random::new(seed);

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, DictionaryArray, Int64Array, UInt32Array, new_null_array,
+    Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, DictionaryArray, Int64Array, NullArray, UInt32Array,
+    new_null_array,
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::take;
@@ -55,7 +56,8 @@ impl<'a> Rows<'a> {
     /// The columns at `places`, only the rows of `wanted`; columns elsewhere must not be read.
     pub fn gathered(&self, places: &[usize], wanted: &[u32]) -> Result<Vec<ArrayRef>> {
         let width = places.iter().max().map_or(0, |last| last + 1);
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(arrow::array::NullArray::new(0)); width];
+        let nothing: ArrayRef = Arc::new(NullArray::new(0));
+        let mut columns = vec![nothing; width];
         for &place in places {
             columns[place] = gather::take_array(self.column(place)?, wanted)?;
         }

@@ -1,9 +1,11 @@
 //! The bytes of texts that are held as views.
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::buffer::Buffer;
+use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer};
 use arrow::datatypes::DataType;
 use bireme_engine::error::{Error, Result};
+
+use super::simd::pack;
 
 /// Bytes that a view holds itself.
 pub(super) const INLINE: usize = 12;
@@ -62,18 +64,43 @@ impl<'a> Views<'a> {
         if length(text) <= INLINE { text == other } else { self.bytes(&text) == others.bytes(&other) }
     }
 
-    /// Whether a text of this column comes before one of another.
-    #[inline(always)]
-    pub fn less(&self, text: u128, others: &Views<'_>, other: u128) -> bool {
-        let (head, other_head) = (prefix(text), prefix(other));
-        if head != other_head { head < other_head } else { self.bytes(&text) < others.bytes(&other) }
+    /// The texts that are equal to one of more than [`INLINE`] bytes.
+    pub fn equal_to_long(&self, literal: &[u8]) -> BooleanBuffer {
+        let mut head = [0; 8];
+        head[..4].copy_from_slice(&(literal.len() as u32).to_le_bytes());
+        let prefix = literal.len().min(4);
+        head[4..4 + prefix].copy_from_slice(&literal[..prefix]);
+        let head = u64::from_le_bytes(head);
+        let alike = pack(halves(self.views), move |[low, _]| low == head);
+        recheck(&alike, |row| self.bytes(&self.views[row]) == literal)
     }
+}
 
-    /// Whether a text is equal to one of more than [`INLINE`] bytes.
-    #[inline(always)]
-    pub fn equals(&self, text: u128, literal: &[u8]) -> bool {
-        length(text) == literal.len() && self.bytes(&text) == literal
+/// Views in two halves, the low one first: loops over 64-bit numbers are vectorised, those over 128-bit ones are not.
+pub(super) fn halves(views: &[u128]) -> &[[u64; 2]] {
+    // SAFETY: both are 16 bytes of plain numbers, and two of 64 bits are aligned wherever one of 128 is.
+    unsafe { std::slice::from_raw_parts(views.as_ptr().cast(), views.len()) }
+}
+
+/// A view in two halves.
+pub(super) fn split(view: u128) -> [u64; 2] {
+    [view as u64, (view >> 64) as u64]
+}
+
+/// Views whose text is this short one.
+pub(super) fn equal_to(views: &[u128], short: u128) -> BooleanBuffer {
+    let [low, high] = split(short);
+    pack(halves(views), move |half| (half[0] ^ low) | (half[1] ^ high) == 0)
+}
+
+/// The set bits that pass a closer look.
+pub(super) fn recheck(candidates: &BooleanBuffer, passes: impl Fn(usize) -> bool) -> BooleanBuffer {
+    let mut bits = MutableBuffer::from_len_zeroed(candidates.len().div_ceil(8));
+    let bytes = bits.as_slice_mut();
+    for row in candidates.set_indices() {
+        bytes[row / 8] |= u8::from(passes(row)) << (row % 8);
     }
+    BooleanBuffer::new(bits.into(), 0, candidates.len())
 }
 
 /// How many bytes.
@@ -82,11 +109,11 @@ pub(super) fn length(view: u128) -> usize {
     view as u32 as usize
 }
 
-/// The first four bytes as a number that orders like them; zeros where there are fewer. Where two of them differ, so do
-/// the texts, in the same way: a missing byte is not above any other.
+/// The first four bytes, given the lower half of a view, as a number that orders like them; zeros where there are fewer.
+/// Where two of them differ, so do the texts, in the same way: a missing byte is not above any other.
 #[inline(always)]
-pub(super) fn prefix(view: u128) -> u32 {
-    ((view >> 32) as u32).swap_bytes()
+pub(super) fn prefix_of(low: u64) -> u32 {
+    ((low >> 32) as u32).swap_bytes()
 }
 
 /// The view of a short text; texts of up to [`INLINE`] bytes are equal where their views are.

@@ -4,13 +4,15 @@ use arrow::buffer::BooleanBuffer;
 
 /// The places of the bits that are set.
 pub fn indices(mask: &BooleanBuffer) -> Vec<u32> {
+    let words = words(mask);
+    #[cfg(target_arch = "x86_64")]
+    if super::super::simd::has_avx512() {
+        // SAFETY: the processor has these features.
+        return unsafe { avx512::places(&words) };
+    }
     let mut places = Vec::with_capacity(mask.count_set_bits());
-    for (word, base) in words(mask).zip((0_u32..).step_by(64)) {
+    for (&word, base) in words.iter().zip((0_u32..).step_by(64)) {
         let mut word = word;
-        if word == u64::MAX {
-            places.extend(base..base + 64);
-            continue;
-        }
         while word != 0 {
             places.push(base + word.trailing_zeros());
             word &= word - 1;
@@ -20,79 +22,103 @@ pub fn indices(mask: &BooleanBuffer) -> Vec<u32> {
 }
 
 /// The mask as words, the last one filled with zeros.
-fn words(mask: &BooleanBuffer) -> impl Iterator<Item = u64> {
+pub(super) fn words(mask: &BooleanBuffer) -> Vec<u64> {
     let chunks = mask.bit_chunks();
-    let rest = (mask.len() % 64 != 0).then(|| chunks.remainder_bits());
-    chunks.iter().chain(rest).collect::<Vec<_>>().into_iter()
+    let rest = (!mask.len().is_multiple_of(64)).then(|| chunks.remainder_bits());
+    chunks.iter().chain(rest).collect()
 }
 
-/// The values whose bit is set, of which there are `kept`; `None` if that is no faster than by places.
-pub(super) fn compress<T: Copy>(values: &[T], mask: &BooleanBuffer, kept: usize) -> Option<Vec<T>> {
+/// The values whose bit is set; `None` if that is no faster than by places.
+pub(super) fn compress<T: Copy>(values: &[T], words: &[u64]) -> Option<Vec<T>> {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx512f") && matches!(size_of::<T>(), 4 | 8 | 16) && mask.len() == values.len() {
-        // SAFETY: the processor has the feature, and there is a bit for each value.
-        return Some(unsafe { avx512::compress(values, words(mask), kept) });
+    if super::super::simd::has_avx512() {
+        // SAFETY: the processor has these features.
+        return unsafe { avx512::compress(values, words) };
     }
-    let _ = (values, mask, kept);
+    let _ = (values, words);
     None
 }
 
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use std::arch::x86_64::{
-        __m512i, _mm512_loadu_si512, _mm512_maskz_compress_epi32, _mm512_maskz_compress_epi64, _mm512_storeu_si512,
+        __m512i, _mm512_add_epi32, _mm512_loadu_si512, _mm512_maskz_compress_epi32, _mm512_maskz_compress_epi64,
+        _mm512_set1_epi32, _mm512_setr_epi32, _mm512_storeu_si512,
     };
 
-    /// Values of 4, 8 or 16 bytes.
-    ///
-    /// # Safety
-    /// `words` has a bit for each value, in order, and zeros after them.
-    #[target_feature(enable = "avx512f")]
-    pub(super) unsafe fn compress<T: Copy>(values: &[T], words: impl Iterator<Item = u64>, kept: usize) -> Vec<T> {
-        let lanes = 64 / size_of::<T>();
-        // Each store writes a whole register, of which the next one overwrites what was not kept.
-        let mut out = Vec::<T>::with_capacity(kept + lanes);
+    fn ones(words: &[u64]) -> usize {
+        words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// The places of all bits.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,popcnt")]
+    pub(super) fn places(words: &[u64]) -> Vec<u32> {
+        let total = ones(words);
+        // Each store writes 16 places, of which the next one overwrites what is not wanted.
+        let mut out = Vec::<u32>::with_capacity(total + 16);
+        let mut place = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        let step = _mm512_set1_epi32(16);
         let mut length = 0;
-        for (block, word) in values.chunks(64).zip(words) {
-            if word == 0 {
-                continue;
-            }
-            for (part, first) in block.chunks(lanes).zip((0..64).step_by(lanes)) {
-                let bits = (word >> first) as u32 & (u32::MAX >> (32 - lanes));
-                let taken = bits.count_ones() as usize;
-                if length + lanes > out.capacity() {
-                    // Only if `kept` was wrong.
-                    out.reserve(length + 2 * lanes);
+        for &word in words {
+            for quarter in 0..4 {
+                let bits = (word >> (16 * quarter)) as u16;
+                // SAFETY: `length` is the number of bits before these, so at most `total`, and there is room for 16
+                // places more.
+                unsafe {
+                    let wanted = _mm512_maskz_compress_epi32(bits, place);
+                    _mm512_storeu_si512(out.as_mut_ptr().add(length).cast(), wanted);
                 }
-                if part.len() == lanes {
-                    // SAFETY: the load reads `lanes` values, which is 64 bytes; the store writes 64 bytes into memory
-                    // of which `length + lanes <= capacity` was just checked.
-                    unsafe {
-                        let register = _mm512_loadu_si512(part.as_ptr().cast());
-                        let register = compress_register(register, bits, lanes);
-                        _mm512_storeu_si512(out.as_mut_ptr().add(length).cast(), register);
-                    }
-                    length += taken;
-                } else {
-                    for (place, &value) in part.iter().enumerate() {
-                        if bits & 1 << place != 0 {
-                            // SAFETY: fewer than `lanes` values come here, for which there is room.
-                            unsafe { out.as_mut_ptr().add(length).write(value) };
-                            length += 1;
-                        }
-                    }
-                }
-                // SAFETY: `length` values are written: all of them lie before what the last store kept. This is done
-                // here, so that a growing vector would carry them along.
-                unsafe { out.set_len(length) };
+                length += bits.count_ones() as usize;
+                place = _mm512_add_epi32(place, step);
             }
         }
+        // SAFETY: each of the first `total` places was written, and kept by all stores after that.
+        unsafe { out.set_len(total) };
         out
     }
 
+    /// Values of 4, 8 or 16 bytes.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,popcnt")]
+    pub(super) fn compress<T: Copy>(values: &[T], words: &[u64]) -> Option<Vec<T>> {
+        let lanes = match size_of::<T>() {
+            4 => 16,
+            8 => 8,
+            16 => 4,
+            _ => return None,
+        };
+        let mut out = Vec::<T>::with_capacity(ones(words) + lanes);
+        let mut length = 0;
+        for (block, &word) in values.chunks(64).zip(words) {
+            let mut bits = word;
+            let parts = block.chunks_exact(lanes);
+            let rest = parts.remainder();
+            for part in parts {
+                // SAFETY: the load reads `lanes` values, 64 bytes. `length` is the number of bits before these, so there
+                // is room for `lanes` values more: 64 bytes are written.
+                unsafe {
+                    let register = _mm512_loadu_si512(part.as_ptr().cast());
+                    let wanted = compress_register(register, bits, lanes);
+                    _mm512_storeu_si512(out.as_mut_ptr().add(length).cast(), wanted);
+                }
+                length += (bits & ((1 << lanes) - 1)).count_ones() as usize;
+                bits >>= lanes;
+            }
+            for (place, &value) in rest.iter().enumerate() {
+                if bits >> place & 1 != 0 {
+                    // SAFETY: there is room for each bit's value.
+                    unsafe { out.as_mut_ptr().add(length).write(value) };
+                    length += 1;
+                }
+            }
+        }
+        // SAFETY: `length` values were written, and kept by all stores after that.
+        unsafe { out.set_len(length) };
+        Some(out)
+    }
+
     #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn compress_register(register: __m512i, bits: u32, lanes: usize) -> __m512i {
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,popcnt")]
+    fn compress_register(register: __m512i, bits: u64, lanes: usize) -> __m512i {
         match lanes {
             16 => _mm512_maskz_compress_epi32(bits as u16, register),
             8 => _mm512_maskz_compress_epi64(bits as u8, register),

@@ -117,7 +117,7 @@ pub fn column(data_type: &DataType, rows: usize, random: &mut Random, calm: bool
             _ => small(random),
         }
     };
-    let mut some = |random: &mut Random| nulls == 0 || !random.one_in(nulls);
+    let some = |random: &mut Random| nulls == 0 || !random.one_in(nulls);
     macro_rules! build {
         ($array:ty, $value:expr) => {{
             let value = $value;
@@ -210,7 +210,7 @@ fn leaf(data_type: &DataType, random: &mut Random) -> Expr {
     let places =
         types().iter().enumerate().filter(|(_, t)| *t == data_type).map(|(place, _)| place).collect::<Vec<_>>();
     if places.is_empty() || random.one_in(4) {
-        return Expr::literal(value(data_type, random, random.0 % 3 != 0));
+        return Expr::literal(value(data_type, random, !random.0.is_multiple_of(3)));
     }
     Expr::column(random.pick(&places), data_type.clone())
 }
@@ -268,7 +268,7 @@ fn boolean(depth: usize, random: &mut Random) -> Expr {
         3 => ExprKind::IsNotNull(Box::new(expr(&data_type, depth - 1, random))),
         4 | 5 => {
             let number = random.pick(&[0, 1, 2, 3, 4, 7, 12, 40]);
-            let list = column(&data_type, number, random, random.0 % 2 == 0);
+            let list = column(&data_type, number, random, random.0.is_multiple_of(2));
             let value = Box::new(expr(&data_type, depth - 1, random));
             ExprKind::In { value, list, negated: random.one_in(2) }
         }
