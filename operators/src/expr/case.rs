@@ -20,7 +20,7 @@ use bireme_engine::error::{Error, Result};
 use bireme_engine::morsel::carried_type;
 
 use super::gather::{indices, take_array};
-use super::node::Node;
+use super::node::{Node, truth};
 use super::value::{Rows, Value, flat, truths, wide};
 
 /// Of every so many rows one must be wanted for something to be computed on all of them.
@@ -47,7 +47,8 @@ pub(super) fn case(
             break;
         }
         let condition = wanted_rows(condition, rows, &left, count)?;
-        let truths = truths(condition.into_array(rows.rows)?.as_boolean());
+        let condition = Value::new(truth(&condition)?, condition.scalar).into_array(rows.rows)?;
+        let truths = truths(condition.as_boolean());
         let took = if count == rows.rows { truths } else { &left & &truths };
         let number = took.count_set_bits();
         if number == 0 {
@@ -108,7 +109,11 @@ fn merge(mut taken: Vec<Taken>, logical: &DataType, rows: usize) -> Result<Value
         let ((low, high), (other_low, other_high)) = all.zip(one)?;
         Some((low.min(other_low), high.max(other_high)))
     });
-    let arrays = alike(taken.iter().map(|branch| flat(&branch.value.array)).collect::<Result<Vec<_>>>()?)?;
+    let plain = |branch: &Taken| match branch.value.array.data_type() {
+        DataType::Null => Ok(new_null_array(&carried_type(logical), branch.value.array.len())),
+        _ => flat(&branch.value.array),
+    };
+    let arrays = alike(taken.iter().map(plain).collect::<Result<Vec<_>>>()?)?;
     for (branch, array) in taken.iter_mut().zip(arrays) {
         branch.value.array = array;
     }
@@ -234,19 +239,22 @@ fn blend_one<T: Lane>(out: &mut [T], values: &[T], branch: &Taken) {
     let words = branch.rows.bit_chunks();
     let words = words.iter_padded();
     let scalar = branch.value.scalar.then(|| values[0]);
-    super::simd::vectorized(|| {
-        for (block, (out, word)) in out.chunks_mut(64).zip(words).enumerate() {
-            if word == 0 {
-                continue;
+    super::simd::vectorized(
+        #[inline(always)]
+        || {
+            for (block, (out, word)) in out.chunks_mut(64).zip(words).enumerate() {
+                if word == 0 {
+                    continue;
+                }
+                match (scalar, values.get(block * 64..block * 64 + out.len())) {
+                    (Some(value), _) => select(out, word, &[value; 64]),
+                    (None, Some(values)) if word == u64::MAX => out.copy_from_slice(values),
+                    (None, Some(values)) => select(out, word, values),
+                    (None, None) => {}
+                }
             }
-            match (scalar, values.get(block * 64..block * 64 + out.len())) {
-                (Some(value), _) => select(out, word, &[value; 64]),
-                (None, Some(values)) if word == u64::MAX => out.copy_from_slice(values),
-                (None, Some(values)) => select(out, word, values),
-                (None, None) => {}
-            }
-        }
-    });
+        },
+    );
 }
 
 /// Where a bit of the word is set, the new value.

@@ -72,7 +72,10 @@ pub(super) fn decode(dictionary: &DictionaryArray<UInt32Type>) -> Result<ArrayRe
 }
 
 fn check_bounds(rows: &[u32], length: usize) -> Result<()> {
-    let last = super::simd::vectorized(|| rows.iter().fold(0, |last, &row| last.max(row)));
+    let last = super::simd::vectorized(
+        #[inline(always)]
+        || rows.iter().fold(0, |last, &row| last.max(row)),
+    );
     if !rows.is_empty() && last as usize >= length {
         return Err(Error::internal(format!("row {last} of {length}")));
     }

@@ -23,7 +23,7 @@ use super::cast;
 use super::compare::compare;
 use super::like::Pattern;
 use super::node::{Kind, Node};
-use super::value::{Value, flat};
+use super::value::{Value, flat, is_carried};
 use crate::pipeline::ir::{ArithmeticOp, CompareOp};
 
 /// What is known of rows from the ranges of their columns; the condition is the conjunction of `parts`.
@@ -178,7 +178,7 @@ fn keeps_order(from: &DataType, to: &DataType) -> bool {
 fn column(data_type: &DataType, range: &ColumnRange) -> Interval {
     let known = |end: &Option<ArrayRef>| {
         let end = end.as_ref().filter(|end| end.len() == 1 && !data_type.is_floating())?;
-        let end = flat(end).ok()?;
+        let end = flat(end).ok().filter(|end| is_carried(end.data_type(), data_type))?;
         (end.logical_nulls().is_none_or(|nulls| nulls.is_valid(0))).then_some(end)
     };
     Interval {

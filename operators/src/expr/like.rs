@@ -7,7 +7,7 @@
 //!   '%a%b%', 'x%y%z'   a prefix, pieces one after the other, a suffix: the leftmost place is right for each piece
 //!   'a_c%'             segments between %, each of bytes and single characters, matched in the same order
 //! ```
-//! Pieces are searched for in registers, 64 places at once ([`super::search`]). `\` takes the meaning from the character
+//! Pieces are searched for in registers, 64 places at once (see `search`). `\` takes the meaning from the character
 //! after it; at the end it stands for itself. `_` is one character, not one byte.
 
 use std::sync::Arc;
@@ -116,9 +116,14 @@ impl Pattern {
             Shape::Pieces { prefix: start, middle, suffix } if middle.is_empty() && suffix.is_empty() => {
                 starts_with(texts, start)
             }
-            Shape::Pieces { prefix, middle, suffix } if prefix.is_empty() && suffix.is_empty() => vectorized(|| {
-                BooleanBuffer::collect_bool(texts.views.len(), |row| contains(middle, texts.bytes(&texts.views[row])))
-            }),
+            Shape::Pieces { prefix, middle, suffix } if prefix.is_empty() && suffix.is_empty() => vectorized(
+                #[inline(always)]
+                || {
+                    BooleanBuffer::collect_bool(texts.views.len(), |row| {
+                        contains(middle, texts.bytes(&texts.views[row]))
+                    })
+                },
+            ),
             _ => BooleanBuffer::collect_bool(texts.views.len(), |row| self.matches(texts.bytes(&texts.views[row]))),
         }
     }

@@ -18,7 +18,7 @@ use super::dictionary::Cache;
 use super::like::Pattern;
 use super::list::Set;
 use super::text::substring;
-use super::value::{Rows, Value, decimal_digits, is_narrow};
+use super::value::{Rows, Value, decimal_digits, is_carried, is_narrow};
 use crate::pipeline::ir::{ArithmeticOp, BatchFunction, CompareOp, DatePart, Expr, ExprKind};
 
 /// An expression that is ready to be evaluated.
@@ -158,7 +158,7 @@ impl Node {
 
     fn compute(&self, rows: &Rows<'_>) -> Result<Value> {
         match &self.kind {
-            Kind::Column(place) => Ok(Value::column(Arc::clone(rows.column(*place)?))),
+            Kind::Column(place) => self.carried(Value::column(Arc::clone(rows.column(*place)?))),
             Kind::Constant(value) => Ok(value.clone()),
             Kind::Compare(op, left, right) => {
                 let types = (&left.data_type, &right.data_type);
@@ -182,8 +182,16 @@ impl Node {
             Kind::Case { branches, otherwise } => case(branches, otherwise.as_deref(), &self.data_type, rows),
             Kind::DatePart(part, value) => date::part(*part, &value.evaluate(rows)?, &value.data_type),
             Kind::Substring { value, start, length } => substring(&value.evaluate(rows)?.flat()?, *start, *length),
-            Kind::Call(function, arguments) => call(function.as_ref(), arguments, rows),
+            Kind::Call(function, arguments) => self.carried(call(function.as_ref(), arguments, rows)?),
         }
+    }
+
+    /// The value itself, if it is in a form that its type is carried in.
+    fn carried(&self, value: Value) -> Result<Value> {
+        if is_carried(value.array.data_type(), &self.data_type) {
+            return Ok(value);
+        }
+        Err(Error::internal(format!("{} is no carried form of {}", value.array.data_type(), self.data_type)))
     }
 }
 
@@ -192,8 +200,13 @@ fn kind(expr: &Expr) -> Result<Kind> {
     let all = |parts: &[Expr]| parts.iter().map(Node::new).collect::<Result<Vec<_>>>();
     Ok(match &expr.kind {
         ExprKind::Column(place) => Kind::Column(*place),
-        ExprKind::Literal(value) if value.len() == 1 => Kind::Constant(Value::scalar(carried_literal(value)?)),
-        ExprKind::Literal(value) => return Err(Error::internal(format!("a literal of {} values", value.len()))),
+        ExprKind::Literal(value) if value.len() == 1 && value.data_type() == &expr.data_type => {
+            Kind::Constant(Value::scalar(carried_literal(value)?))
+        }
+        ExprKind::Literal(value) => {
+            let (length, have, want) = (value.len(), value.data_type(), &expr.data_type);
+            return Err(Error::internal(format!("a literal of {want} is {length} values of {have}")));
+        }
         ExprKind::Compare(op, left, right) => Kind::Compare(*op, boxed(left)?, boxed(right)?),
         ExprKind::And(parts) => Kind::And(all(parts)?),
         ExprKind::Or(parts) => Kind::Or(all(parts)?),
@@ -228,7 +241,7 @@ fn kind(expr: &Expr) -> Result<Kind> {
 }
 
 /// A truth value: an untyped NULL is one as well.
-fn truth(value: &Value) -> Result<ArrayRef> {
+pub(super) fn truth(value: &Value) -> Result<ArrayRef> {
     if value.array.data_type() == &DataType::Null {
         return Ok(Arc::new(BooleanArray::new_null(value.array.len())));
     }
@@ -256,10 +269,7 @@ fn all_or_any(parts: &[Node], rows: &Rows<'_>, and: bool) -> Result<Value> {
         let (count, of) = (open.count_set_bits(), open.len());
         if count == 0 {
             so_far = Some(before);
-            if of == 1 && rows.rows > 1 || of == rows.rows {
-                break;
-            }
-            continue;
+            break;
         }
         let value = if before.scalar || count == of || !part.can_fail {
             part.evaluate(rows)?

@@ -62,12 +62,15 @@ fn with_avx2<R>(kernel: impl FnOnce() -> R) -> R {
 /// A new value for each.
 pub(super) fn map<T: Copy, R>(values: &[T], change: impl Fn(T) -> R) -> Vec<R> {
     let mut out = Vec::with_capacity(values.len());
-    vectorized(|| {
-        // A plain loop into the vector's memory: an iterator's `collect` is not always compiled into this function.
-        for (slot, &value) in out.spare_capacity_mut().iter_mut().zip(values) {
-            slot.write(change(value));
-        }
-    });
+    vectorized(
+        #[inline(always)]
+        || {
+            // A plain loop into the vector's memory: an iterator's `collect` is not always compiled into this function.
+            for (slot, &value) in out.spare_capacity_mut().iter_mut().zip(values) {
+                slot.write(change(value));
+            }
+        },
+    );
     // SAFETY: the capacity is at least the length of `values`, so the loop has written so many.
     unsafe { out.set_len(values.len()) };
     out
@@ -77,11 +80,14 @@ pub(super) fn map<T: Copy, R>(values: &[T], change: impl Fn(T) -> R) -> Vec<R> {
 pub(super) fn map_pairs<T: Copy, U: Copy, R>(left: &[T], right: &[U], change: impl Fn(T, U) -> R) -> Vec<R> {
     let length = left.len().min(right.len());
     let mut out = Vec::with_capacity(length);
-    vectorized(|| {
-        for ((slot, &left), &right) in out.spare_capacity_mut().iter_mut().zip(left).zip(right) {
-            slot.write(change(left, right));
-        }
-    });
+    vectorized(
+        #[inline(always)]
+        || {
+            for ((slot, &left), &right) in out.spare_capacity_mut().iter_mut().zip(left).zip(right) {
+                slot.write(change(left, right));
+            }
+        },
+    );
     // SAFETY: as above.
     unsafe { out.set_len(length) };
     out
@@ -95,15 +101,18 @@ pub(super) fn map_flagged<T: Copy, F: Copy>(
     join: impl Fn(F, F) -> F,
 ) -> (Vec<T>, F) {
     let mut out = Vec::with_capacity(values.len());
-    let flags = vectorized(|| {
-        let mut flags = none;
-        for (slot, &value) in out.spare_capacity_mut().iter_mut().zip(values) {
-            let (value, flag) = change(value);
-            slot.write(value);
-            flags = join(flags, flag);
-        }
-        flags
-    });
+    let flags = vectorized(
+        #[inline(always)]
+        || {
+            let mut flags = none;
+            for (slot, &value) in out.spare_capacity_mut().iter_mut().zip(values) {
+                let (value, flag) = change(value);
+                slot.write(value);
+                flags = join(flags, flag);
+            }
+            flags
+        },
+    );
     // SAFETY: the capacity is at least the length of `values`, so the loop has written so many.
     unsafe { out.set_len(values.len()) };
     (out, flags)
@@ -119,15 +128,18 @@ pub(super) fn map_pairs_flagged<T: Copy, F: Copy>(
 ) -> (Vec<T>, F) {
     let length = left.len().min(right.len());
     let mut out = Vec::with_capacity(length);
-    let flags = vectorized(|| {
-        let mut flags = none;
-        for ((slot, &left), &right) in out.spare_capacity_mut().iter_mut().zip(left).zip(right) {
-            let (value, flag) = change(left, right);
-            slot.write(value);
-            flags = join(flags, flag);
-        }
-        flags
-    });
+    let flags = vectorized(
+        #[inline(always)]
+        || {
+            let mut flags = none;
+            for ((slot, &left), &right) in out.spare_capacity_mut().iter_mut().zip(left).zip(right) {
+                let (value, flag) = change(left, right);
+                slot.write(value);
+                flags = join(flags, flag);
+            }
+            flags
+        },
+    );
     // SAFETY: as above.
     unsafe { out.set_len(length) };
     (out, flags)
@@ -136,14 +148,17 @@ pub(super) fn map_pairs_flagged<T: Copy, F: Copy>(
 /// The least and the largest value; `None` if there are none.
 pub(super) fn extremes<T: Copy + Ord>(values: &[T]) -> Option<(T, T)> {
     let &first = values.first()?;
-    Some(vectorized(|| {
-        let (mut least, mut largest) = (first, first);
-        for &value in values {
-            least = least.min(value);
-            largest = largest.max(value);
-        }
-        (least, largest)
-    }))
+    Some(vectorized(
+        #[inline(always)]
+        || {
+            let (mut least, mut largest) = (first, first);
+            for &value in values {
+                least = least.min(value);
+                largest = largest.max(value);
+            }
+            (least, largest)
+        },
+    ))
 }
 
 /// Which values pass a test, as bits.

@@ -284,6 +284,21 @@ fn constants_fail_late() {
     assert_eq!(Evaluator::new(&right).unwrap().evaluate(&Chunk::new(Vec::new(), 3)).unwrap().len(), 3);
 }
 
+/// A plan that lies about a column is told so.
+#[test]
+fn a_column_of_another_form_is_an_error() {
+    let sum = arithmetic(
+        ArithmeticOp::Add,
+        Expr::column(0, DataType::Int64),
+        Expr::literal(Arc::new(Int64Array::from(vec![1]))),
+        DataType::Int64,
+    );
+    let evaluator = Evaluator::new(&sum).unwrap();
+    let chunk = Chunk::new(vec![Arc::new(Int32Array::from(vec![1]))], 1);
+    assert_eq!(evaluator.evaluate(&chunk).unwrap_err().kind(), ErrorKind::Internal);
+    assert_eq!(evaluator.evaluate(&Chunk::new(Vec::new(), 1)).unwrap_err().kind(), ErrorKind::Internal);
+}
+
 /// A dictionary's value that no row has must not fail for the rows.
 #[test]
 fn values_without_rows_do_not_fail() {

@@ -101,7 +101,7 @@ impl Value {
 
     /// Whether it is NULL for all rows because it is one value, and that is NULL.
     pub fn is_null_scalar(&self) -> bool {
-        self.scalar && self.array.is_null(0)
+        self.scalar && (self.array.is_null(0) || self.array.data_type() == &DataType::Null)
     }
 
     /// The array with one entry a row.
@@ -133,6 +133,22 @@ impl Value {
         self.array
             .as_boolean_opt()
             .ok_or_else(|| Error::internal(format!("a truth value is of type {}", self.array.data_type())))
+    }
+}
+
+/// Whether arrays of a type are a carried form of a logical type. All columns and results of calls are checked, so that
+/// kernels may rely on it.
+pub(super) fn is_carried(have: &DataType, logical: &DataType) -> bool {
+    let plain = carried_type(logical);
+    match have {
+        have if *have == plain => true,
+        DataType::Dictionary(keys, values) => {
+            keys.as_ref() == &DataType::UInt32
+                && values.as_ref() == &plain
+                && matches!(plain, DataType::Utf8View | DataType::BinaryView)
+        }
+        DataType::Int64 | DataType::Decimal128(..) => matches!(plain, DataType::Decimal128(..)),
+        _ => false,
     }
 }
 
