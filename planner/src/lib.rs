@@ -11,6 +11,7 @@ pub mod explain;
 pub mod physical;
 pub mod place;
 pub mod plan;
+pub mod rewrite;
 pub mod stage;
 pub mod suggest;
 
