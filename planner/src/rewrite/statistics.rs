@@ -24,6 +24,7 @@
 //!
 //! An estimate costs one visit of each node and no input or output: a few microseconds a node.
 
+mod aggregates;
 mod columns;
 pub(crate) mod joins;
 mod nodes;

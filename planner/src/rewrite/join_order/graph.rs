@@ -3,6 +3,7 @@
 //! Rows of a set do not depend on the order in which it is joined: the set's relations are taken by number, and each
 //! brings a factor (see [`JoinGraph::factor`]). So all trees over one set agree, as dynamic programming wants it.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -95,9 +96,9 @@ pub(super) struct Member {
 }
 
 impl Class {
-    /// The member of the first relation of a set.
-    pub(super) fn member(&self, set: Set) -> Option<&Member> {
-        self.members.iter().find(|member| set >> member.relation & 1 == 1)
+    /// The members in a set of relations.
+    fn within(&self, set: Set) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(move |member| set >> member.relation & 1 == 1)
     }
 }
 
@@ -156,24 +157,35 @@ impl JoinGraph {
 
     /// The combinations of values that a relation could have in common with a set.
     fn domain(&self, before: Set, relation: usize) -> f64 {
-        let mut pairs = Vec::new();
-        let shared = |class: &&Class| class.relations >> relation & 1 == 1 && class.relations & before != 0;
-        let shared: Vec<&Class> = self.classes.iter().filter(shared).collect();
-        for class in &shared {
-            let Some(own) = class.member(1 << relation) else { continue };
-            let others = || class.members.iter().filter(|member| before >> member.relation & 1 == 1);
+        let pair = |(class, partner, own): (&Class, &Member, &Member)| {
             // Of n members all but the smallest domain divide: the new one does unless it is the smallest.
-            let smallest = others().map(|member| member.column.domain).fold(f64::INFINITY, f64::min);
-            // Columns that come from one relation on either side limit each other's combinations.
-            let rivals =
-                |member: &&Member| shared.iter().filter(|class| class.member(1 << member.relation).is_some()).count();
-            let Some(partner) = others().max_by_key(|member| (rivals(member), std::cmp::Reverse(member.relation)))
-            else {
-                continue;
-            };
-            pairs.push((own.column, ColumnEstimate { domain: smallest, ..partner.column }));
-        }
+            let domains = class.within(before).map(|member| member.column.domain);
+            let smallest = domains.fold(f64::INFINITY, f64::min);
+            (own.column, ColumnEstimate { domain: smallest, ..partner.column })
+        };
+        let pairs: Vec<joins::Pair> = self.equalities(before, 1 << relation).into_iter().map(pair).collect();
         joins::combined(&pairs, |(own, other)| own.domain.max(other.domain).max(1.0))
+    }
+
+    /// For each class that two sets share, the members to equate.
+    ///
+    /// Any would do. Those of a relation that has members in many of the classes go first: its columns limit each
+    /// other's combinations, which estimates make use of.
+    pub(super) fn equalities(&self, left: Set, right: Set) -> Vec<(&Class, &Member, &Member)> {
+        let shared = |class: &&Class| class.relations & left != 0 && class.relations & right != 0;
+        let shared: Vec<&Class> = self.classes.iter().filter(shared).collect();
+        let in_common = |relation: usize| shared.iter().filter(|class| class.relations >> relation & 1 == 1).count();
+        // The first of the best: ties go to the relation that was named first.
+        let rank = |member: &Member| (in_common(member.relation), Reverse(member.relation));
+        let mut chosen = Vec::with_capacity(shared.len());
+        for &class in &shared {
+            let one = class.within(left).max_by_key(|member| rank(member));
+            let other = class.within(right).max_by_key(|member| rank(member));
+            if let (Some(one), Some(other)) = (one, other) {
+                chosen.push((class, one, other));
+            }
+        }
+        chosen
     }
 }
 
@@ -291,7 +303,7 @@ impl Builder {
         let class_of = |key: &Expr| classes.iter().find(|class| class.members.iter().any(|m| m.expr == *key));
         let serves = |relation: usize, key: &Expr| match self.relations(key) {
             own if own == 1 << relation => Some(key.clone()),
-            _ => Some(class_of(key)?.member(1 << relation)?.expr.clone()),
+            _ => Some(class_of(key)?.within(1 << relation).next()?.expr.clone()),
         };
         for relation in members(needs) {
             if !within(fixed, 1 << relation) {
@@ -444,6 +456,9 @@ impl JoinGraph {
                 self.neighbours[relation] |= class.relations & !(1 << relation);
             }
         }
+        self.join_components(true);
+        self.join_components(false);
+        // Last, since a reducer holds nothing together: what it looks at must be joined before.
         for (number, relation) in self.relations.iter().enumerate() {
             let Some(edge) = &relation.reducer else { continue };
             self.neighbours[number] |= edge.needs;
@@ -451,8 +466,6 @@ impl JoinGraph {
                 self.neighbours[needed] |= 1 << number;
             }
         }
-        self.join_components(true);
-        self.join_components(false);
     }
 
     /// Adds edges between components: between those that a predicate looks at first, then between all.
@@ -462,10 +475,9 @@ impl JoinGraph {
             return;
         }
         let component = |relation: usize| components.iter().position(|set| set >> relation & 1 == 1);
-        let reduces = |relation: usize| self.relations[relation].reducer.is_some();
         let mut found = self.neighbours.clone();
-        for one in (0..self.relations.len()).filter(|&one| !reduces(one)) {
-            for other in (0..self.relations.len()).filter(|&other| !reduces(other)) {
+        for one in members(self.tables()) {
+            for other in members(self.tables()) {
                 let both = 1 << one | 1 << other;
                 let wanted = !by_predicate || self.residuals.iter().any(|residual| within(both, residual.relations));
                 if wanted && component(one) != component(other) {
@@ -476,9 +488,14 @@ impl JoinGraph {
         self.neighbours = found;
     }
 
+    /// All relations but the reducers.
+    fn tables(&self) -> Set {
+        members(self.all()).filter(|&at| self.relations[at].reducer.is_none()).fold(0, |set, at| set | 1 << at)
+    }
+
     /// The sets of relations that edges connect.
     fn components(&self) -> Vec<Set> {
-        let mut left = self.all();
+        let mut left = self.tables();
         let mut found = Vec::new();
         while left != 0 {
             let mut component = left & left.wrapping_neg();

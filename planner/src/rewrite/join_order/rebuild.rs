@@ -65,8 +65,8 @@ fn inner(
     residuals: &[&Residual],
 ) -> Result<LogicalPlan> {
     let pair = |(left, right): (&Expr, &Expr)| (left.clone(), right.clone());
-    let members = graph.classes.iter().filter_map(|class| class.member(of_left).zip(class.member(of_right)));
-    let mut on: Vec<(Expr, Expr)> = members.map(|(left, right)| pair((&left.expr, &right.expr))).collect();
+    let equalities = graph.equalities(of_left, of_right).into_iter();
+    let mut on: Vec<(Expr, Expr)> = equalities.map(|(_, left, right)| pair((&left.expr, &right.expr))).collect();
     let mut rest = Vec::new();
     for residual in residuals {
         match residual.splits(graph, of_left, of_right) {

@@ -22,7 +22,8 @@ use datafusion::logical_expr::{Expr, Join, LogicalPlan, Projection};
 
 use super::JoinOrder;
 
-/// Sets of relations are the bits of a word; a region that would have more ends early.
+/// Sets of relations are the bits of a word. A region that would have more is cut: what is below the cut is one relation
+/// of it and a region of its own.
 const MOST_RELATIONS: usize = 64;
 
 /// A region without its shape.
@@ -72,6 +73,24 @@ pub(super) fn starts(plan: &LogicalPlan) -> bool {
     }
 }
 
+/// The relations of a region, up to a number of at least one.
+fn count(plan: &LogicalPlan, most: usize) -> usize {
+    if most < 2 || !starts(plan) {
+        return 1;
+    }
+    match plan {
+        LogicalPlan::Join(join) if join.join_type == JoinType::Inner => {
+            let right = count(&join.right, most - 1);
+            right + count(&join.left, most - right)
+        }
+        LogicalPlan::Join(join) => 1 + count(&join.left, most - 1),
+        LogicalPlan::Filter(filter) => count(&filter.input, most),
+        LogicalPlan::Projection(projection) => count(&projection.input, most),
+        LogicalPlan::SubqueryAlias(alias) => count(&alias.input, most),
+        _ => 1,
+    }
+}
+
 fn movable_join(join: &Join) -> bool {
     let conditions = || join.on.iter().flat_map(|(left, right)| [left, right]).chain(&join.filter);
     match join.join_type {
@@ -118,45 +137,45 @@ fn plain_column(expr: &Expr) -> Option<&Column> {
 /// Takes the region below its root apart and reorders its relations within.
 pub(super) fn take_apart(rule: &JoinOrder<'_>, plan: LogicalPlan) -> Result<Region> {
     let mut region = Region::default();
-    region.outputs = region.take(rule, plan)?;
+    region.outputs = region.take(rule, plan, MOST_RELATIONS)?;
     Ok(region)
 }
 
 impl Region {
-    /// Takes one node apart; returns the column behind each field of its schema.
-    fn take(&mut self, rule: &JoinOrder<'_>, plan: LogicalPlan) -> Result<Vec<Column>> {
-        if !starts(&plan) || self.relations.len() + 2 > MOST_RELATIONS {
-            // The root of a region is never taken as its only relation: that would not end.
-            let plan = if starts(&plan) && self.relations.is_empty() { rule.inputs(plan) } else { rule.rewrite(plan) }?;
-            return self.add(plan, None);
+    /// Takes one node apart, into so many relations at most; returns the column behind each field of its schema.
+    fn take(&mut self, rule: &JoinOrder<'_>, plan: LogicalPlan, room: usize) -> Result<Vec<Column>> {
+        if !starts(&plan) || room < 2 {
+            let plan = rule.rewrite(plan)?;
+            return self.add(plan);
         }
         match rule.subqueries(plan)? {
             LogicalPlan::Filter(filter) => {
                 let schema = Arc::clone(filter.input.schema());
-                let columns = self.take(rule, Arc::unwrap_or_clone(filter.input))?;
+                let columns = self.take(rule, Arc::unwrap_or_clone(filter.input), room)?;
                 self.require(filter.predicate, &[(&schema, &columns)])?;
                 Ok(columns)
             }
             LogicalPlan::Projection(projection) => {
                 let schema = Arc::clone(projection.input.schema());
-                let columns = self.take(rule, Arc::unwrap_or_clone(projection.input))?;
+                let columns = self.take(rule, Arc::unwrap_or_clone(projection.input), room)?;
                 let behind = |expr: &Expr| match plain_column(expr) {
                     Some(column) => Ok(columns[schema.index_of_column(column)?].clone()),
                     None => datafusion::common::internal_err!("a region's projection computes {expr}"),
                 };
                 projection.expr.iter().map(behind).collect()
             }
-            LogicalPlan::SubqueryAlias(alias) => self.take(rule, Arc::unwrap_or_clone(alias.input)),
-            LogicalPlan::Join(join) if join.join_type == JoinType::Inner => self.take_inner(rule, join),
-            LogicalPlan::Join(join) => self.take_reducer(rule, join),
-            other => self.add(other, None),
+            LogicalPlan::SubqueryAlias(alias) => self.take(rule, Arc::unwrap_or_clone(alias.input), room),
+            LogicalPlan::Join(join) if join.join_type == JoinType::Inner => self.take_inner(rule, join, room),
+            LogicalPlan::Join(join) => self.take_reducer(rule, join, room),
+            other => self.add(other),
         }
     }
 
-    fn take_inner(&mut self, rule: &JoinOrder<'_>, join: Join) -> Result<Vec<Column>> {
+    fn take_inner(&mut self, rule: &JoinOrder<'_>, join: Join, room: usize) -> Result<Vec<Column>> {
         let (left, right) = (Arc::clone(join.left.schema()), Arc::clone(join.right.schema()));
-        let mut columns = self.take(rule, Arc::unwrap_or_clone(join.left))?;
-        let right_columns = self.take(rule, Arc::unwrap_or_clone(join.right))?;
+        let right_room = count(&join.right, room - 1);
+        let mut columns = self.take(rule, Arc::unwrap_or_clone(join.left), room - right_room)?;
+        let right_columns = self.take(rule, Arc::unwrap_or_clone(join.right), right_room)?;
         for (left_key, right_key) in join.on {
             let left_key = behind(left_key, &[(&left, &columns)])?;
             self.predicates.push(left_key.eq(behind(right_key, &[(&right, &right_columns)])?));
@@ -168,9 +187,9 @@ impl Region {
         Ok(columns)
     }
 
-    fn take_reducer(&mut self, rule: &JoinOrder<'_>, join: Join) -> Result<Vec<Column>> {
+    fn take_reducer(&mut self, rule: &JoinOrder<'_>, join: Join, room: usize) -> Result<Vec<Column>> {
         let (left, right) = (Arc::clone(join.left.schema()), Arc::clone(join.right.schema()));
-        let mut columns = self.take(rule, Arc::unwrap_or_clone(join.left))?;
+        let mut columns = self.take(rule, Arc::unwrap_or_clone(join.left), room - 1)?;
         let plan = rule.rewrite(Arc::unwrap_or_clone(join.right))?;
         let mark = (join.join_type == JoinType::LeftMark).then(|| join.schema.columns().pop()).flatten();
         let (plan, mark) = self.unique(plan, mark)?;
@@ -197,10 +216,10 @@ impl Region {
         Ok(())
     }
 
-    fn add(&mut self, plan: LogicalPlan, reducer: Option<Reducer>) -> Result<Vec<Column>> {
+    fn add(&mut self, plan: LogicalPlan) -> Result<Vec<Column>> {
         let (plan, _) = self.unique(plan, None)?;
         let columns = plan.schema().columns();
-        self.relations.push(Input { plan, reducer });
+        self.relations.push(Input { plan, reducer: None });
         Ok(columns)
     }
 

@@ -5,6 +5,7 @@ use datafusion::common::{Column, DFSchema, JoinType};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, FetchType, Filter, Join, Limit, LogicalPlan, TableScan};
 
+use super::aggregates;
 use super::columns::unknown;
 use super::joins::{Pair, anti_share, key_domain, semi_share};
 use super::selectivity::{Scope, strip};
@@ -120,10 +121,15 @@ impl Estimator<'_> {
             [Expr::GroupingSet(sets)] => sets.distinct_expr(),
             exprs => exprs.iter().collect(),
         };
-        let columns: Vec<ColumnEstimate> =
-            plain.iter().map(|expr| self.expression(&input, expr, schema, source)).collect();
+        let group = |expr: &&Expr| self.expression(&input, expr, schema, source);
+        let columns: Vec<ColumnEstimate> = plain.iter().map(group).collect();
         let rows = if plain.is_empty() { 1.0 } else { groups(&columns, input.rows) };
-        let columns = columns.into_iter().map(|column| within(column, rows)).collect();
+        let mut columns: Vec<ColumnEstimate> = columns.into_iter().map(|column| within(column, rows)).collect();
+        // What is computed of a group depends on it: together they have no more combinations than its key has values.
+        let key = columns.first().copied().unwrap_or_else(|| self.guess(rows));
+        if plain.len() == node.group_expr.len() {
+            columns.extend(node.aggr_expr.iter().map(|expr| aggregates::output(expr, &input, schema, rows, &key)));
+        }
         self.widened(Estimate { rows, columns }, &node.schema)
     }
 
