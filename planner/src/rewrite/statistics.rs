@@ -20,7 +20,7 @@
 //! ```
 //!
 //! The guess of 3.8 M falls to 1.5 M because a foreign key cannot have more values than the table it refers to has rows
-//! ([`joins`]). A column whose rows fill its range exactly is a key beyond doubt and is never lowered.
+//! (`joins`). A column whose rows fill its range exactly is a key beyond doubt and is never lowered.
 //!
 //! An estimate costs one visit of each node and no input or output: a few microseconds a node.
 

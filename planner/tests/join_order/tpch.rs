@@ -220,11 +220,43 @@ fn tables() -> Vec<(&'static str, (SchemaRef, Statistics))> {
     ]
 }
 
-/// A session with the eight tables; without statistics they are eight equal unknowns.
-pub fn session(with_statistics: bool) -> SessionContext {
+/// What a session's tables say of themselves.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Known {
+    /// Nothing: they are eight equal unknowns.
+    Nothing,
+    /// Rows and bounds at scale factor 1.
+    Scale1,
+    /// Rows and bounds at scale factor 10, where lineitem has fewer rows than its order keys have values.
+    Scale10,
+}
+
+fn tenfold(mut statistics: Statistics) -> Statistics {
+    let rows = match statistics.num_rows.get_value() {
+        Some(6_001_215) => 59_986_052,
+        Some(&rows) if rows > 25 => rows * 10,
+        rows => rows.copied().unwrap_or_default(),
+    };
+    statistics.num_rows = Precision::Exact(rows);
+    for column in &mut statistics.column_statistics {
+        if let Some(&ScalarValue::Int64(Some(max))) = column.max_value.get_value()
+            && max > 25
+        {
+            column.max_value = Precision::Exact(ScalarValue::Int64(Some(max * 10)));
+        }
+    }
+    statistics
+}
+
+/// A session with the eight tables.
+pub fn session(known: Known) -> SessionContext {
     let context = SessionContext::new_with_config(SessionConfig::new());
     for (name, (schema, statistics)) in tables() {
-        let statistics = with_statistics.then_some(statistics);
+        let statistics = match known {
+            Known::Nothing => None,
+            Known::Scale1 => Some(statistics),
+            Known::Scale10 => Some(tenfold(statistics)),
+        };
         context.register_table(name, Arc::new(Described { schema, statistics })).unwrap();
     }
     context

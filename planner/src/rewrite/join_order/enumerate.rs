@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use datafusion::common::{JoinType, Result, internal_datafusion_err};
 
 use super::cost::{HashJoin, nested_loops};
-use super::graph::{JoinGraph, ReducerEdge, Set, members};
+use super::graph::{JoinGraph, ReducerEdge, Set, contains, members};
 
 /// Relations up to which dynamic programming is tried.
 const MOST_RELATIONS: usize = 12;
@@ -82,7 +82,7 @@ fn join(graph: &JoinGraph, (one, left): (Set, Entry), (other, right): (Set, Entr
 /// Joins two sets with the first as build side.
 fn directed(graph: &JoinGraph, (build, left): (Set, Entry), (probe, right): (Set, Entry), out: f64) -> Option<Entry> {
     let own = match (reducer(graph, build), reducer(graph, probe)) {
-        (Some(edge), _) => reducer_builds(graph, edge, left.rows, (probe, right), out)?,
+        (Some(edge), _) => reducer_builds(edge, left.rows, right, out)?,
         (None, Some(edge)) => {
             let scans = graph.relations[probe.trailing_zeros() as usize].scans;
             reducer_probes(edge, left.rows, right.rows, scans, out)
@@ -100,23 +100,16 @@ fn directed(graph: &JoinGraph, (build, left): (Set, Entry), (probe, right): (Set
 }
 
 /// A hash table of the reducer, probed by the rows that it reduces.
-fn reducer_builds(
-    graph: &JoinGraph,
-    edge: &ReducerEdge,
-    build: f64,
-    (probe, right): (Set, Entry),
-    out: f64,
-) -> Option<f64> {
+fn reducer_builds(edge: &ReducerEdge, build: f64, probe: Entry, out: f64) -> Option<f64> {
     if edge.join.null_aware {
         return None;
     }
     if edge.join.on.is_empty() {
-        return Some(nested_loops(build, right.rows, out));
+        return Some(nested_loops(build, probe.rows, out));
     }
-    debug_assert!(graph.sound(probe), "what a reducer reduces is a tree of its own");
     let semi = edge.join.join_type == JoinType::LeftSemi;
-    let filters_scan = semi && right.pipe.is_some_and(|relation| edge.needs >> relation & 1 == 1);
-    Some(HashJoin { build, probe: right.rows, hits: right.rows * edge.hits, out, filters_scan }.cost())
+    let filters_scan = semi && probe.pipe.is_some_and(|relation| contains(edge.needs, relation));
+    Some(HashJoin { build, probe: probe.rows, hits: probe.rows * edge.hits, out, filters_scan }.cost())
 }
 
 /// A hash table of the rows to reduce, probed by the reducer.

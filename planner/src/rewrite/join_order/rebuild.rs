@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use datafusion::common::{Column, DFSchema, JoinConstraint, JoinType, NullEquality, Result};
+use arrow::datatypes::FieldRef;
+use datafusion::common::{Column, DFSchema, JoinConstraint, JoinType, NullEquality, Result, TableReference};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, Filter, Join, LogicalPlan, Projection};
 
@@ -16,8 +17,7 @@ use super::graph::{JoinGraph, ReducerEdge, Residual, Set, within};
 pub(super) fn plan(graph: &JoinGraph, tree: &Tree, schema: &DFSchema) -> Result<LogicalPlan> {
     let (plan, _) = join(graph, tree)?;
     let plan = filtered(plan, graph.constants.clone())?;
-    let renamed = |(column, (table, field)): (&Column, (Option<&datafusion::common::TableReference>, _))| {
-        let field: &Arc<arrow::datatypes::Field> = field;
+    let renamed = |(column, (table, field)): (&Column, (Option<&TableReference>, &FieldRef))| {
         if column.relation.as_ref() == table && column.name == *field.name() {
             Expr::Column(column.clone())
         } else {

@@ -11,7 +11,7 @@
 //!                 otherwise                            a code of some values when compared, a key when joined
 //! ```
 
-use arrow::datatypes::{DataType, Fields};
+use arrow::datatypes::{DataType, FieldRef, Fields};
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
 
 use super::{ColumnEstimate, Estimate, UNKNOWN_ROWS};
@@ -25,7 +25,7 @@ pub(super) fn table(statistics: Option<Statistics>, fields: &Fields) -> Estimate
     let known = statistics.as_ref().and_then(|known| known.num_rows.get_value());
     let rows = known.map_or(UNKNOWN_ROWS, |&rows| rows as f64);
     let described = statistics.as_ref().map_or(&[][..], |known| known.column_statistics.as_slice());
-    let describe = |(place, field): (usize, &std::sync::Arc<arrow::datatypes::Field>)| {
+    let describe = |(place, field): (usize, &FieldRef)| {
         described
             .get(place)
             .map_or_else(|| unknown(rows, field.data_type()), |column| column_of(column, rows, field.data_type()))

@@ -5,7 +5,7 @@
 //! without being recognised as ranges, and a predicate that is met twice (in a scan and above it) counts once.
 
 use datafusion::common::{Column, ScalarValue};
-use datafusion::logical_expr::expr::{Between, InList, Like};
+use datafusion::logical_expr::expr::{Alias, Between, InList, Like};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
 use super::ColumnEstimate;
@@ -49,9 +49,7 @@ impl Scope<'_> {
             Expr::Not(inner) => 1.0 - self.aside(inner),
             Expr::IsNull(inner) => self.nulls(inner),
             Expr::IsNotNull(inner) => 1.0 - self.nulls(inner),
-            Expr::IsTrue(inner) | Expr::Alias(datafusion::logical_expr::expr::Alias { expr: inner, .. }) => {
-                self.weigh(inner)
-            }
+            Expr::IsTrue(inner) | Expr::Alias(Alias { expr: inner, .. }) => self.weigh(inner),
             Expr::Literal(ScalarValue::Boolean(Some(true)), _) => 1.0,
             Expr::Literal(ScalarValue::Boolean(_) | ScalarValue::Null, _) => 0.0,
             _ => UNKNOWN,
