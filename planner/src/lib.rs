@@ -12,6 +12,7 @@ mod fuse;
 pub mod physical;
 pub mod place;
 pub mod plan;
+pub mod rewrite;
 pub mod stage;
 pub mod suggest;
 
