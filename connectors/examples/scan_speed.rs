@@ -165,7 +165,7 @@ fn main() -> Result<()> {
         bytes.sum::<i64>()
     };
     let schema = Arc::clone(builder.schema());
-    let part = FilePart { path, size, modified: None, range: None };
+    let part = FilePart { path, size, modified: None, range: None, read: Default::default() };
     let source = ParquetSource::new(vec![part], Arc::clone(&schema), Arc::default());
     let at = |name: &str| schema.index_of(name).map_err(Error::from);
     let within = |name: &str, low, high| -> Result<Arc<dyn Predicate>> {

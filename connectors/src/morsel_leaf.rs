@@ -20,6 +20,7 @@ use crate::memory_table::MemoryScanExec;
 use crate::named_source::NamedSource;
 use crate::options::FileFormatOptions;
 use crate::parquet_scan::{FilePart, FooterCache, ParquetSource};
+use crate::store::ReadCounters;
 
 /// A leaf in parts.
 pub struct PartedLeaf {
@@ -43,11 +44,11 @@ enum Kind {
 
 impl PartedLeaf {
     /// How to read a leaf in morsels; `None` if only DataFusion can.
-    pub fn of(leaf: &Arc<dyn ExecutionPlan>, footers: &Arc<FooterCache>) -> Option<Self> {
+    pub fn of(leaf: &Arc<dyn ExecutionPlan>, footers: &Arc<FooterCache>, reads: &ReadCounters) -> Option<Self> {
         if let Some(scan) = leaf.downcast_ref::<MemoryScanExec>() {
             return Some(Self::memory(scan));
         }
-        Self::parquet(scan_of(leaf.as_ref())?, footers)
+        Self::parquet(scan_of(leaf.as_ref())?, footers, reads)
     }
 
     fn memory(scan: &MemoryScanExec) -> Self {
@@ -65,7 +66,7 @@ impl PartedLeaf {
         }
     }
 
-    fn parquet(scan: &FileScanConfig, footers: &Arc<FooterCache>) -> Option<Self> {
+    fn parquet(scan: &FileScanConfig, footers: &Arc<FooterCache>, reads: &ReadCounters) -> Option<Self> {
         let source = scan.file_source().downcast_ref::<NamedSource>()?;
         let plain = matches!(source.format(), FileFormatOptions::Parquet(_))
             && scan.table_partition_cols().is_empty()
@@ -79,8 +80,10 @@ impl PartedLeaf {
         for group in &scan.file_groups {
             let mut files = Vec::new();
             for file in group.files() {
+                let path = disk.path_to_filesystem(file.path()).ok()?;
                 files.push(FilePart {
-                    path: disk.path_to_filesystem(file.path()).ok()?,
+                    read: reads.file(path.display().to_string()),
+                    path,
                     size: file.object_meta.size,
                     modified: Some(file.object_meta.last_modified.into()),
                     range: file.range.as_ref().map(|range| range.start as u64..range.end as u64),

@@ -47,6 +47,7 @@ mod window;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
@@ -66,6 +67,8 @@ pub struct FilePart {
     pub modified: Option<SystemTime>,
     /// Only row groups whose first page starts in this range of bytes; all of them if `None`.
     pub range: Option<Range<u64>>,
+    /// Grows by the bytes that are read of it, in pages.
+    pub read: Arc<AtomicU64>,
 }
 
 /// A table of Parquet files; see the module.

@@ -87,7 +87,6 @@ fn open_cloud(url: &Url) -> Result<Arc<dyn ObjectStore>> {
 /// How many bytes were read, in all and per file.
 #[derive(Debug, Default)]
 pub struct ReadCounters {
-    total: AtomicU64,
     files: RwLock<BTreeMap<String, Arc<AtomicU64>>>,
     registered: RwLock<std::collections::BTreeSet<String>>,
 }
@@ -95,7 +94,7 @@ pub struct ReadCounters {
 impl ReadCounters {
     /// Bytes read from all files.
     pub fn total(&self) -> u64 {
-        self.total.load(Ordering::Relaxed)
+        self.files.read().values().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
     }
 
     /// Bytes read from each file, by path (`/data/a.csv`, `s3://bucket/a.csv`).
@@ -106,15 +105,10 @@ impl ReadCounters {
     /// Starts again from zero, for a new action.
     pub fn reset(&self) {
         self.files.write().clear();
-        self.total.store(0, Ordering::Relaxed);
     }
 
-    fn add(&self, file: &AtomicU64, bytes: u64) {
-        file.fetch_add(bytes, Ordering::Relaxed);
-        self.total.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    fn file(&self, path: String) -> Arc<AtomicU64> {
+    /// The counter of a file, by path.
+    pub fn file(&self, path: String) -> Arc<AtomicU64> {
         if let Some(known) = self.files.read().get(&path) {
             return Arc::clone(known);
         }
@@ -161,14 +155,14 @@ impl ObjectStore for CountingStore {
                 let counters = Arc::clone(&self.counters);
                 let counted = stream.inspect(move |chunk| {
                     if let Ok(chunk) = chunk {
-                        counters.add(&file, chunk.len() as u64);
+                        file.fetch_add(chunk.len() as u64, Ordering::Relaxed);
                     }
                 });
                 GetResultPayload::Stream(counted.boxed())
             }
             // Decoders read local files through their handle, out of our sight.
             whole @ GetResultPayload::File(..) => {
-                self.counters.add(&file, result.range.end - result.range.start);
+                file.fetch_add(result.range.end - result.range.start, Ordering::Relaxed);
                 whole
             }
         };
@@ -177,7 +171,7 @@ impl ObjectStore for CountingStore {
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> object_store::Result<Vec<Bytes>> {
         let parts = self.inner.get_ranges(location, ranges).await?;
-        self.counters.add(&self.counter(location), parts.iter().map(|part| part.len() as u64).sum());
+        self.counter(location).fetch_add(parts.iter().map(|part| part.len() as u64).sum(), Ordering::Relaxed);
         Ok(parts)
     }
 

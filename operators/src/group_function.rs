@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray};
+use arrow::array::{ArrayRef, BooleanArray, new_null_array};
 use arrow::datatypes::DataType;
 use bireme_engine::error::Result;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
@@ -51,6 +51,19 @@ impl GroupFunction for DataFusionGroups {
 
 struct State(Box<dyn GroupsAccumulator>);
 
+impl State {
+    /// Groups without a row. DataFusion never makes one this way, and some of its accumulators take such groups for ones that
+    /// have values; a row that the filter drops tells them.
+    fn make_empty_groups(&mut self, arguments: &[ArrayRef], total: usize) -> Result<()> {
+        if total == 0 {
+            return Ok(());
+        }
+        let row = arguments.iter().map(|argument| new_null_array(argument.data_type(), 1)).collect::<Vec<_>>();
+        let dropped = BooleanArray::from(vec![false]);
+        self.0.update_batch(&row, &[total - 1], Some(&dropped), total).map_err(from_datafusion)
+    }
+}
+
 impl GroupState for State {
     fn update(
         &mut self,
@@ -59,6 +72,9 @@ impl GroupState for State {
         filter: Option<&BooleanArray>,
         total: usize,
     ) -> Result<()> {
+        if groups.is_empty() {
+            return self.make_empty_groups(arguments, total);
+        }
         self.0.update_batch(arguments, groups, filter, total).map_err(from_datafusion)
     }
 

@@ -16,6 +16,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
 
 use crate::place::Mapper;
+use crate::rewrite::{ProviderStatistics, reorder_joins};
 use crate::stage::{self, IslandWorld};
 
 /// Where the rows of a plan are wanted.
@@ -93,6 +94,7 @@ impl Planner {
     /// The user's mistakes that names and types do not show earlier; what we cannot do.
     pub fn plan(&self, state: &SessionState, program: &LogicalPlan, goal: &Goal) -> Result<Planned> {
         let optimized = state.optimize(program).map_err(from_datafusion)?;
+        let optimized = reorder_joins(optimized, &ProviderStatistics)?;
         let planned = state.query_planner().create_physical_plan(&optimized, state);
         let physical = self.world.runtime.block_on(async { planned.await.map_err(from_datafusion) })?;
         let graph = stage::build(&physical, goal, self.ranks, self.world.clone())?;

@@ -309,7 +309,7 @@ impl Start<'_> {
             reads,
             communicator,
             slicer: Arc::new(SessionLeaves::default()),
-            native: Some(NativeWorld { workers, leaves: Arc::new(SessionMorsels::default()) }),
+            native: Some(NativeWorld { workers, leaves: Arc::new(SessionMorsels::new(Arc::clone(&reads))) }),
             mapper,
             planning_fails: self.builder.fault == Some(Fault::Planning(number)),
         })

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bireme_connectors::morsel_leaf::{PartedLeaf, read_the_same};
 use bireme_connectors::parquet_scan::FooterCache;
+use bireme_connectors::store::ReadCounters;
 use bireme_engine::error::Result;
 use bireme_engine::morsel::Source;
 use bireme_operators::pipeline::run::LeafSource;
@@ -12,14 +13,22 @@ use bireme_planner::stage::MorselLeaves;
 use datafusion::physical_plan::ExecutionPlan;
 
 /// Knows tables in memory and Parquet files on this machine's file systems. Between runs it keeps the files' footers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SessionMorsels {
     footers: Arc<FooterCache>,
+    reads: Arc<ReadCounters>,
+}
+
+impl SessionMorsels {
+    /// Counts in `reads` what is read of files.
+    pub fn new(reads: Arc<ReadCounters>) -> Self {
+        Self { footers: Arc::default(), reads }
+    }
 }
 
 impl MorselLeaves for SessionMorsels {
     fn find(&self, leaf: &Arc<dyn ExecutionPlan>) -> Option<MorselLeaf> {
-        let leaf = PartedLeaf::of(leaf, &self.footers)?;
+        let leaf = PartedLeaf::of(leaf, &self.footers, &self.reads)?;
         Some(MorselLeaf {
             schema: Arc::clone(&leaf.schema),
             projection: leaf.projection.clone(),

@@ -48,6 +48,7 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) struct OpenFile {
     pub(super) path: PathBuf,
+    pub(super) read: Arc<AtomicU64>,
     shared: SharedFile,
     footer: Arc<Footer>,
 }
@@ -167,7 +168,7 @@ impl ParquetScan {
             shared.check_columns(part, &footer)?;
             let morsels = shared.plan(part, &footer, &mut pruned);
             let file = SharedFile { file, size: part.size };
-            shared.files.push(OpenFile { path: part.path.clone(), shared: file, footer });
+            shared.files.push(OpenFile { path: part.path.clone(), read: Arc::clone(&part.read), shared: file, footer });
             shared.morsels.extend(morsels);
         }
         if let Some(metrics) = &shared.metrics {

@@ -172,7 +172,13 @@ pub(super) fn write(path: &Path, batch: &RecordBatch, properties: WriterProperti
 }
 
 pub(super) fn part(path: &Path) -> FilePart {
-    FilePart { path: path.to_owned(), size: std::fs::metadata(path).unwrap().len(), modified: None, range: None }
+    FilePart {
+        path: path.to_owned(),
+        size: std::fs::metadata(path).unwrap().len(),
+        modified: None,
+        range: None,
+        read: Default::default(),
+    }
 }
 
 pub(super) fn source(path: &Path, schema: &SchemaRef) -> ParquetSource {

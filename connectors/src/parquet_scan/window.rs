@@ -12,6 +12,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, UInt32Array, new_null_array};
@@ -437,6 +438,7 @@ impl MorselReader for WindowReader {
 
 impl Drop for WindowReader {
     fn drop(&mut self) {
+        self.shared.files[self.morsel.file].read.fetch_add(self.bytes, Ordering::Relaxed);
         let Some(metrics) = &self.shared.metrics else { return };
         metrics.add("bytes_scanned", self.bytes);
         if self.skipped {

@@ -88,7 +88,8 @@ impl Fused {
                 wanted.push(filter);
                 wanted.len() - 1
             });
-            calls.push((function, call.is_distinct(), call.field().data_type().clone(), arguments, filter));
+            let distinct = call.is_distinct() && !matches!(function, AggregateFunction::Min | AggregateFunction::Max);
+            calls.push((function, distinct, call.field().data_type().clone(), arguments, filter));
         }
         self.expressions.extend(node.group_expr().expr().iter().map(|(key, _)| Arc::clone(key)));
         self.expressions.extend(node.filter_expr().iter().flatten().map(Arc::clone));

@@ -140,12 +140,9 @@ fn arithmetic_kind(operator: Operator, left: &Physical, right: &Physical, input:
     let (left, right) = (boxed(left, input)?, boxed(right, input)?);
     let known = |expr: &Expr| {
         let data_type = &expr.data_type;
-        (data_type.is_numeric() && !matches!(data_type, DataType::Float16 | DataType::Decimal256(..)))
-            || data_type.is_temporal()
+        data_type.is_numeric() && !matches!(data_type, DataType::Float16 | DataType::Decimal256(..))
     };
-    let same_kind = left.data_type == right.data_type
-        || (left.data_type.is_decimal() && right.data_type.is_decimal())
-        || left.data_type.is_temporal();
+    let same_kind = left.data_type == right.data_type || (left.data_type.is_decimal() && right.data_type.is_decimal());
     Ok((known(&left) && known(&right) && same_kind).then_some(ExprKind::Arithmetic(op, left, right)))
 }
 

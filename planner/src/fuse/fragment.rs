@@ -117,7 +117,9 @@ impl Fused {
             ExprKind::Column(place) => place,
             _ => {
                 let text = expr.to_string();
-                let known = columns.iter().skip(had).position(|known| known.to_string() == text);
+                // NULLs of two types read alike.
+                let same = |known: &Expr| known.data_type == expr.data_type && known.to_string() == text;
+                let known = columns.iter().skip(had).position(same);
                 known.map(|place| place + had).unwrap_or_else(|| {
                     columns.push(expr);
                     columns.len() - 1

@@ -41,13 +41,17 @@ impl Fused {
     /// Reads a source, on as many of `ranks` as it has parts for.
     pub fn scan(leaf: MorselLeaf, number: usize, node: &Arc<dyn ExecutionPlan>, ranks: usize) -> Result<Self> {
         let parts = leaf.pins.len();
-        let pinned = leaf.pins.iter().any(|pin| matches!(pin, Pin::Rank(_)));
+        // What is planned as one lane stays one.
+        let pinned = parts > 1 && leaf.pins.iter().any(|pin| matches!(pin, Pin::Rank(_)));
         let lanes = if pinned { ranks } else { ranks.min(parts).max(1) };
         let lane_of = |part: usize| match leaf.pins[part] {
-            Pin::Rank(rank) => rank,
-            Pin::Free => part * lanes / parts,
+            Pin::Rank(rank) if pinned => rank,
+            _ => part * lanes / parts,
         };
-        let pins = (0..lanes).map(|lane| if pinned { Pin::Rank(lane) } else { Pin::Free });
+        let pins = match leaf.pins.as_slice() {
+            [only] => vec![*only],
+            _ => (0..lanes).map(|lane| if pinned { Pin::Rank(lane) } else { Pin::Free }).collect(),
+        };
 
         let exprs = leaf.projection.iter().map(|expr| lower(expr, &leaf.schema)).collect::<Result<Vec<_>>>()?;
         let mut columns = exprs.iter().flat_map(Expr::columns).collect::<Vec<_>>();
@@ -64,7 +68,7 @@ impl Fused {
             predicates: Vec::new(),
             partners: Vec::new(),
         };
-        let mut fused = Self::reading(Source::Scan(scan), node.schema(), pins.collect());
+        let mut fused = Self::reading(Source::Scan(scan), node.schema(), pins);
         fused.types = types;
         if !plain {
             let place = |column: usize| columns.iter().position(|&known| known == column).unwrap_or(0);

@@ -25,8 +25,12 @@ pub struct Shape {
 pub fn configure(options: &mut ConfigOptions, shape: Shape) {
     options.execution.target_partitions = shape.lanes;
     options.catalog.information_schema = true;
-    // Join order is ours alone.
+    // Join order is ours alone, and so are the filters that joins give to scans.
     options.optimizer.join_reordering = false;
+    options.optimizer.enable_dynamic_filter_pushdown = false;
+    options.optimizer.enable_join_dynamic_filter_pushdown = false;
+    options.optimizer.enable_topk_dynamic_filter_pushdown = false;
+    options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
     // DataFusion's hash joins cannot spill; until ours can, a limited rank sorts and merges.
     options.optimizer.prefer_hash_join = !shape.limited_memory;
 }

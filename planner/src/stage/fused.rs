@@ -13,7 +13,7 @@ use bireme_operators::hash_partition::HashPartitioner;
 use bireme_operators::island::ExchangeSource;
 use bireme_operators::pipeline::ir::{AggregateMode, Sink, SlotId, Source};
 use bireme_operators::pipeline::run::NativeBody;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::expressions::{Column, UnKnownColumn};
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode as PlannedMode};
@@ -336,7 +336,10 @@ impl Builder {
         let keeps_order = fused.sorted && fused.lanes.len() == 1 && lanes == 1;
         let route = match &partitioning {
             _ if lanes == 1 => Route::Gather,
-            Partitioning::Hash(keys, _) => Route::Hash(Arc::new(HashPartitioner::new(keys.clone()))),
+            // A key that was projected away is known to nobody who could rely on it.
+            Partitioning::Hash(keys, _) if !keys.iter().any(|key| reads_unknown(key)) => {
+                Route::Hash(Arc::new(HashPartitioner::new(keys.clone())))
+            }
             _ if fused.lanes.len() < self.ranks => Route::Spread,
             _ => Route::RoundRobin,
         };
@@ -373,6 +376,10 @@ impl Builder {
         let body = Arc::new(NativeBody::new(program, leaves, native.workers));
         Ok(self.push(Stage { id: StageId(0), body, lanes, inputs, outputs, after }))
     }
+}
+
+fn reads_unknown(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    expr.is::<UnKnownColumn>() || expr.children().into_iter().any(reads_unknown)
 }
 
 /// The partial aggregation that a final one completes, if only an exchange is between them.
