@@ -1,8 +1,8 @@
 //! The order of joins, by cost.
 //!
 //! DataFusion leaves joins in the order of the FROM clause. This rule takes every maximal *region* of a plan that inner
-//! joins, semi, anti and mark joins, filters and projections of plain columns make up, forgets its shape, and builds the
-//! cheapest one over the same relations:
+//! joins, semi, anti and mark joins, filters and projections of plain columns make up, forgets its shape, and builds
+//! the cheapest one over the same relations:
 //!
 //! ```text
 //!  FROM part, lineitem, supplier, orders, nation      (LEFT is the build side, throughout)
@@ -30,11 +30,12 @@
 //! special kind, *reducers*, that can only be joined to a set that holds what they look at. So a selective `IN`
 //! sinks to its table and a weak one stays on top, by cost.
 //!
-//! *Everything else is a barrier:* outer joins, joins where NULL equals NULL, aggregates, limits, sorts, windows, unions,
-//! computed projections, and whatever holds a volatile function. A barrier is a relation like any other; below it the rule
-//! starts anew. Outer joins only have their sides swapped where the right one is the smaller.
+//! *Everything else is a barrier:* outer joins, joins where NULL equals NULL, aggregates, limits, sorts, windows,
+//! unions, computed projections, and whatever holds a volatile function. A barrier is a relation like any other; below
+//! it the rule starts anew. Outer joins only have their sides swapped where the right one is the smaller.
 //!
-//! Takes 30 to 200 µs for the queries of TPC-H (eight relations at most), a few milliseconds for any number of relations.
+//! Takes 30 to 200 µs for the queries of TPC-H (eight relations at most), a few milliseconds for any number of
+//! relations.
 
 mod builder;
 mod cost;

@@ -1,7 +1,7 @@
 //! Makes the join graph of a region.
 //!
-//! Predicates are sorted by how many relations they look at: those of one become filters of it, equalities of two go into
-//! classes, the rest waits for the join that sees all it looks at.
+//! Predicates are sorted by how many relations they look at: those of one become filters of it, equalities of two go
+//! into classes, the rest waits for the join that sees all it looks at.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! Finds the cheapest tree over a join graph.
 //!
-//! Dynamic programming over connected subgraphs looks at each pair of disjoint connected sets with an edge between
-//! them once, smaller sets first, and keeps the cheapest tree of each set. Pairs grow from n³/6 (chain) to 3ⁿ/2
-//! (clique); beyond [`MOST_PAIRS`] the greedy search takes over, which joins the pair with the fewest rows until one tree
-//! is left.
+//! Dynamic programming over connected subgraphs looks at each pair of disjoint connected sets with an edge between them
+//! once, smaller sets first, and keeps the cheapest tree of each set. Pairs grow from n³/6 (chain) to 3ⁿ/2 (clique);
+//! beyond [`MOST_PAIRS`] the greedy search takes over, which joins the pair with the fewest rows until one tree is
+//! left.
 
 use std::collections::BTreeMap;
 

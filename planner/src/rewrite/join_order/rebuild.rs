@@ -1,7 +1,8 @@
 //! Makes a plan of a join tree.
 //!
 //! Of each class one equality is enough where two sides meet: within a side its members are equal already. A predicate
-//! on several relations becomes part of the first inner join that sees them all, or a filter above the first other join.
+//! on several relations becomes part of the first inner join that sees them all, or a filter above the first other
+//! join.
 
 use std::sync::Arc;
 

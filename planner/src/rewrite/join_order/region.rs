@@ -22,8 +22,8 @@ use datafusion::logical_expr::{Expr, Join, LogicalPlan, Projection};
 
 use super::JoinOrder;
 
-/// Sets of relations are the bits of a word. A region that would have more is cut: what is below the cut is one relation
-/// of it and a region of its own.
+/// Sets of relations are the bits of a word. A region that would have more is cut: what is below the cut is one
+/// relation of it and a region of its own.
 const MOST_RELATIONS: usize = 64;
 
 /// A region without its shape.

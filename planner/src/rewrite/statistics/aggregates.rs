@@ -1,7 +1,7 @@
 //! What aggregate functions yield.
 //!
-//! `HAVING sum(l_quantity) > 300` keeps 57 of 1.5 million orders; a flat guess of a third ruins the order of joins. So a
-//! sum gets bounds, those of nearly all groups, as if each group drew a Poisson number of rows:
+//! `HAVING sum(l_quantity) > 300` keeps 57 of 1.5 million orders; a flat guess of a third ruins the order of joins. So
+//! a sum gets bounds, those of nearly all groups, as if each group drew a Poisson number of rows:
 //!
 //! ```text
 //!  k rows a group on average, each with mean μ and variance σ²     (uniform between the column's bounds)

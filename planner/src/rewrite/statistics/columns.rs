@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!  range ≥ rows   p_partkey 1..200000, 200000 rows     a key beyond doubt: the rows fill the range
-//!                 o_orderkey 1..6000000, 1.5 M rows    perhaps a key: as many values as rows, until a join knows better
+//!                 o_orderkey 1..6000000, 1.5 M rows    perhaps a key: a value a row, until a join knows more
 //!  range < rows   l_partkey 1..200000, 6 M rows        no key: range · (1 − e^(−rows/range)) values, as if drawn
 //!  text           Clerk#000000001 .. Clerk#000001000   numbers with a name in front: as their numbers
 //!                 A .. R                               letters: a code of a few values

@@ -1,7 +1,7 @@
 //! Which share of rows a predicate keeps, and what it leaves of the columns it looks at.
 //!
-//! A predicate narrows its columns as it is weighed: after `d >= '1994-01-01'` the lower bound of `d` is that day, so that
-//! `d < '1995-01-01'` beside it is weighed among the days that are left. Conjunctions on one column come out right
+//! A predicate narrows its columns as it is weighed: after `d >= '1994-01-01'` the lower bound of `d` is that day, so
+//! that `d < '1995-01-01'` beside it is weighed among the days that are left. Conjunctions on one column come out right
 //! without being recognised as ranges, and a predicate that is met twice (in a scan and above it) counts once.
 
 use datafusion::common::{Column, ScalarValue};
