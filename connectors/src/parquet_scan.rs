@@ -57,7 +57,7 @@ use bireme_engine::morsel::{Scan, ScanRequest, Source};
 pub use footers::FooterCache;
 
 /// A local file, or the part of it that one reader is given.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct FilePart {
     /// Where it lies.
     pub path: PathBuf,

@@ -152,7 +152,6 @@ impl ObjectStore for CountingStore {
         let file = self.counter(location);
         result.payload = match result.payload {
             GetResultPayload::Stream(stream) => {
-                let counters = Arc::clone(&self.counters);
                 let counted = stream.inspect(move |chunk| {
                     if let Ok(chunk) = chunk {
                         file.fetch_add(chunk.len() as u64, Ordering::Relaxed);

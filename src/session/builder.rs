@@ -289,6 +289,7 @@ impl Start<'_> {
         let runtime = IslandRuntime::start(number, self.threads, budget.clone(), self.temp)?;
         let workers = Arc::new(Workers::start(number, self.threads, self.temp)?);
         let reads = register_stores(runtime.environment(), &[])?;
+        let leaves = Arc::new(SessionMorsels::new(Arc::clone(&reads)));
         let mapper: Arc<dyn Mapper> = match self.builder.random_mapper {
             Some(seed) => Arc::new(RandomMapper::new(seed)),
             None => Arc::new(BlockMapper),
@@ -309,7 +310,7 @@ impl Start<'_> {
             reads,
             communicator,
             slicer: Arc::new(SessionLeaves::default()),
-            native: Some(NativeWorld { workers, leaves: Arc::new(SessionMorsels::new(Arc::clone(&reads))) }),
+            native: Some(NativeWorld { workers, leaves }),
             mapper,
             planning_fails: self.builder.fault == Some(Fault::Planning(number)),
         })

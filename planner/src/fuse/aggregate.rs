@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::{Array, new_null_array};
 use arrow::datatypes::{DataType, SchemaRef};
 use bireme_engine::error::Result;
 use bireme_operators::group_function::DataFusionGroups;
@@ -82,7 +83,7 @@ impl Fused {
             let function = function(call).unwrap_or(AggregateFunction::Count);
             // COUNT(1) counts rows.
             let rows = matches!(function, AggregateFunction::Count) && !call.is_distinct();
-            wanted.extend(arguments.into_iter().filter(|argument| !(rows && is_value(argument))));
+            wanted.extend(arguments.into_iter().filter(|argument| !(rows && is_value(argument))).map(typed));
             let arguments = start..wanted.len();
             let filter = filter.map(|filter| {
                 wanted.push(filter);
@@ -124,7 +125,15 @@ impl Fused {
 }
 
 fn is_value(expr: &Expr) -> bool {
-    matches!(&expr.kind, ExprKind::Literal(value) if value.null_count() == 0)
+    matches!(&expr.kind, ExprKind::Literal(value) if value.logical_null_count() == 0)
+}
+
+/// An argument without a type, which is always NULL, as one that has one.
+fn typed(expr: Expr) -> Expr {
+    match expr.data_type {
+        DataType::Null => Expr::literal(new_null_array(&DataType::Int64, 1)),
+        _ => expr,
+    }
 }
 
 fn kept_types(spec: &AggregateSpec, keys: &[DataType]) -> Vec<DataType> {

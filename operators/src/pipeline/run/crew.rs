@@ -47,8 +47,11 @@ pub(super) async fn run(
     // Rows that joins could not tell before the last probe, in the order of the joins: those of one may probe the next.
     for (place, step) in line.steps.iter().enumerate() {
         let Stepping::Probe(table, residual) = step else { continue };
-        if flow == Flow::Stop || line.is_satisfied() {
+        if flow == Flow::Stop {
             break;
+        }
+        if line.satisfied_limit().is_some_and(|limit| place < limit) {
+            continue;
         }
         let (table, residual) = (Arc::clone(table), residual.clone());
         if let Some(rest) = workers.run(move || table.rest(residual.as_ref())).await? {
@@ -83,12 +86,13 @@ impl Crew<'_> {
             }
         }
         loop {
+            if flow == Flow::Stop || self.line.satisfied_limit().is_some_and(|limit| round.first_step <= limit) {
+                inlets = None;
+                round.supply.clear();
+            }
             let waiting = self.start_waiting(&round, &done);
             let working = crew - self.idle.len();
-            if flow == Flow::Stop || self.line.is_satisfied() {
-                inlets = None;
-            }
-            if working == 0 && inlets.is_none() && (waiting == 0 || flow == Flow::Stop) {
+            if working == 0 && inlets.is_none() && waiting == 0 {
                 return Ok(flow);
             }
             let room = waiting < crew * WAITING_BATCHES;

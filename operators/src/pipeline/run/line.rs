@@ -81,9 +81,11 @@ impl Line {
         Ok(Self { scan, steps, sink, resources })
     }
 
-    /// Whether a limit has let through all it will.
-    pub fn is_satisfied(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step, Stepping::Limit(limit) if limit.reached.load(Ordering::Relaxed)))
+    /// The last limit that has let through all it will: no step before it needs to work any more. Steps behind it may still
+    /// have rows.
+    pub fn satisfied_limit(&self) -> Option<usize> {
+        let reached = |step: &Stepping| matches!(step, Stepping::Limit(limit) if limit.reached.load(Ordering::Relaxed));
+        self.steps.iter().rposition(reached)
     }
 }
 

@@ -37,6 +37,13 @@ impl Supply {
         Supply::Scan { scan, next: AtomicUsize::new(0) }
     }
 
+    /// Drops what waits in a queue.
+    pub fn clear(&self) {
+        if let Supply::Queue(queue) = self {
+            queue.lock().clear();
+        }
+    }
+
     fn take(&self) -> Result<Option<Box<dyn MorselReader>>> {
         match self {
             Supply::Scan { scan, next } => {
@@ -81,14 +88,18 @@ impl Worker {
         self.output_bytes = 0;
         loop {
             line.resources.cancel.check()?;
-            if round.stopped.load(Ordering::Relaxed) || line.is_satisfied() {
-                self.drop_rest();
+            if round.stopped.load(Ordering::Relaxed) {
+                self.drop_before(line.steps.len());
                 return Ok(Pause::Idle);
+            }
+            let satisfied = line.satisfied_limit();
+            if let Some(limit) = satisfied {
+                self.drop_before(limit);
             }
             if self.has_output_enough() {
                 return Ok(Pause::Output);
             }
-            let Some((chunk, step)) = self.next_chunk(line, round)? else { return Ok(Pause::Idle) };
+            let Some((chunk, step)) = self.next_chunk(line, round, satisfied)? else { return Ok(Pause::Idle) };
             self.push(line, chunk, step)?;
         }
     }
@@ -99,13 +110,16 @@ impl Worker {
     }
 
     /// The next chunk and the step it goes to: from the deepest open probe, else from the reader.
-    fn next_chunk(&mut self, line: &Line, round: &Round) -> Result<Option<(Chunk, usize)>> {
+    fn next_chunk(&mut self, line: &Line, round: &Round, satisfied: Option<usize>) -> Result<Option<(Chunk, usize)>> {
         for step in (0..line.steps.len()).rev() {
             let Some(cursor) = &mut self.cursors[step] else { continue };
             match cursor.next()? {
                 Some(chunk) => return Ok(Some((chunk, step + 1))),
                 None => self.cursors[step] = None,
             }
+        }
+        if satisfied.is_some_and(|limit| round.first_step <= limit) {
+            return Ok(None);
         }
         loop {
             if self.reader.is_none() {
@@ -165,8 +179,9 @@ impl Worker {
         }
     }
 
-    fn drop_rest(&mut self) {
+    /// Forgets what would still come through the steps before this one.
+    fn drop_before(&mut self, step: usize) {
         self.reader = None;
-        self.cursors.iter_mut().for_each(|cursor| *cursor = None);
+        self.cursors.iter_mut().take(step).for_each(|cursor| *cursor = None);
     }
 }
