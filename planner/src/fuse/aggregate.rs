@@ -116,8 +116,6 @@ impl Fused {
         let mut spec = partial.clone();
         spec.mode = AggregateMode::Final;
         spec.keys = (0..keys.len()).collect();
-        // What was not to count was not counted there.
-        spec.calls.iter_mut().for_each(|call| call.filter = None);
         let kept = kept_types(&spec, &keys);
         self.sink(Sink::Aggregate(slot, spec), slot, kept);
         self

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use bireme_operators::pipeline::ir::{JoinColumn, JoinSpec, Pipeline, Sink, SlotId, Source, Step};
+use bireme_operators::pipeline::ir::{AggregateMode, JoinColumn, JoinSpec, Pipeline, Sink, SlotId, Source, Step};
 
 /// The columns of a space that are read.
 type Needed = Vec<bool>;
@@ -78,11 +78,11 @@ fn needed(pipeline: &Pipeline, widths: &[Option<usize>]) -> Vec<Option<Needed>> 
         Sink::Output | Sink::Sort(..) | Sink::Collect(_) => read(space, &all(space)),
         Sink::Aggregate(_, spec) => {
             read(space, &spec.keys);
-            // A final aggregation reads states behind the keys, in order.
-            if spec.mode == bireme_operators::pipeline::ir::AggregateMode::Final {
+            // A final aggregation reads states behind the keys, in order; its calls speak of columns on the partial side.
+            if spec.mode == AggregateMode::Final {
                 read(space, &all(space));
             }
-            for call in &spec.calls {
+            for call in spec.calls.iter().filter(|_| spec.mode != AggregateMode::Final) {
                 read(space, &call.arguments.iter().map(|(column, _)| *column).collect::<Vec<_>>());
                 read(space, &call.filter.into_iter().collect::<Vec<_>>());
             }
@@ -202,7 +202,7 @@ fn rewrite(
         Sink::Output | Sink::Sort(..) | Sink::Collect(_) => {}
         Sink::Aggregate(_, spec) => {
             spec.keys.iter_mut().for_each(|column| *column = renumber.place(*column));
-            for call in &mut spec.calls {
+            for call in spec.calls.iter_mut().filter(|_| spec.mode != AggregateMode::Final) {
                 call.arguments.iter_mut().for_each(|(column, _)| *column = renumber.place(*column));
                 call.filter = call.filter.map(|column| renumber.place(column));
             }

@@ -45,7 +45,8 @@ pub struct AggregateCall {
     /// Its arguments: columns of the input, with their logical types. With [`AggregateMode::Final`] these name what the arguments
     /// were on the partial side; the states stand behind the keys.
     pub arguments: Vec<(usize, DataType)>,
-    /// Only rows where this column (boolean) is true count.
+    /// Only rows where this column (boolean) is true count. With [`AggregateMode::Final`] it names what the filter was on the
+    /// partial side: what was not to count was not counted there, and calls with other filters have other states.
     pub filter: Option<usize>,
     /// Each different value counts once. Only for `Count`, `Sum`, `Avg` (and `Min`, `Max`, where it changes nothing); only in
     /// [`AggregateMode::Single`].

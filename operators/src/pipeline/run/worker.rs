@@ -93,7 +93,7 @@ impl Worker {
                 return Ok(Pause::Idle);
             }
             let satisfied = line.satisfied_limit();
-            if let Some(limit) = satisfied {
+            if let Some(limit) = satisfied.filter(|&limit| round.first_step <= limit) {
                 self.drop_before(limit);
             }
             if self.has_output_enough() {
