@@ -16,3 +16,4 @@ pub mod island;
 #[cfg(feature = "datafusion")]
 pub mod overflow;
 pub mod pipeline;
+pub mod sort;
