@@ -23,6 +23,7 @@
 //! column. `cargo run --release -p bireme-operators --no-default-features --example sort_speed` measures them.
 
 mod blocks;
+mod external;
 mod integers;
 mod layout;
 mod order;
@@ -47,6 +48,7 @@ use bireme_engine::morsel::{Chunk, Scan, carried_type};
 use rayon::prelude::*;
 
 use self::blocks::{Block, Column, to_stored};
+use self::external::Runs;
 use self::layout::Key;
 use self::order::{ORDER_BYTES, Order, Wanted};
 use self::ordered::is_word;
@@ -58,6 +60,9 @@ use crate::pipeline::ir::{SortKey, SortSpec};
 
 /// Up to so many rows are kept as they come rather than sorted out in the end.
 const TOP_ROWS: usize = 1 << 16;
+
+/// A part of a worker's share so small that it is taken even if nobody leaves it.
+const SMALL_SHARE: usize = 8;
 
 /// A sort that several workers feed.
 #[derive(Debug)]
@@ -73,6 +78,8 @@ pub struct LocalSort {
     pending: Pending,
     memory: Reservation,
     top: Option<Top>,
+    /// What did not fit.
+    runs: Option<Runs>,
 }
 
 /// What all workers of a sort know.
@@ -131,7 +138,7 @@ impl Sorter {
         let shared = Arc::clone(&self.shared);
         let top = shared.fetch.filter(|&rows| rows <= TOP_ROWS).map(Top::new);
         let memory = shared.resources.budget.reserve("sort");
-        Ok(LocalSort { shared, blocks: Vec::new(), pending: Pending::default(), memory, top })
+        Ok(LocalSort { shared, blocks: Vec::new(), pending: Pending::default(), memory, top, runs: None })
     }
 
     /// All rows that the workers handed in, or the first of them, in order. Sorts on all threads of the caller's pool.
@@ -141,13 +148,15 @@ impl Sorter {
     pub fn finish(&self, locals: Vec<LocalSort>) -> Result<Arc<dyn Scan>> {
         let shared = &self.shared;
         shared.resources.cancel.check()?;
-        let sealed = locals.into_par_iter().map(LocalSort::seal).collect::<Result<Vec<_>>>()?;
-        let (mut blocks, mut memory) = (Vec::new(), Vec::new());
-        for (local, reservation) in sealed {
-            blocks.extend(local);
-            memory.push(reservation);
+        let spill = locals.iter().any(|local| local.runs.is_some());
+        let end = |local: LocalSort| if spill { local.spilled() } else { local.sealed() };
+        let mut locals = locals.into_par_iter().map(end).collect::<Result<Vec<_>>>()?;
+        if spill {
+            return external::merged(locals.into_iter().filter_map(|local| local.runs).collect(), shared);
         }
-        let order = Order::of(&blocks, &shared.keys, shared.fetch.map_or(Wanted::All, Wanted::First))?;
+        let blocks = locals.iter_mut().flat_map(|local| std::mem::take(&mut local.blocks)).collect::<Vec<_>>();
+        let memory = locals.into_iter().map(|local| local.memory).collect::<Vec<_>>();
+        let order = Order::of(&blocks, &shared.keys, shared.wanted())?;
         shared.resources.cancel.check()?;
         let columns = shared.types.iter().take(shared.visible).enumerate();
         let columns = columns.map(|(place, stored)| Column::new(&blocks, place, stored)).collect::<Result<Vec<_>>>()?;
@@ -185,20 +194,82 @@ impl LocalSort {
     /// Takes rows in stored form.
     fn take(&mut self, columns: Vec<ArrayRef>, rows: usize) -> Result<()> {
         let bytes = columns.iter().map(blocks::stored_bytes).sum::<usize>() + ORDER_BYTES * rows;
-        self.memory.try_grow(bytes)?;
+        if !self.reserve(bytes)? {
+            if rows > 1 {
+                let part = |start, rows| {
+                    columns.iter().map(|column| blocks::compact(column.slice(start, rows))).collect::<Result<_>>()
+                };
+                self.take(part(0, rows / 2)?, rows / 2)?;
+                return self.take(part(rows / 2, rows - rows / 2)?, rows - rows / 2);
+            }
+            self.memory.try_grow(bytes).map_err(|error| error.context("sorting a row"))?;
+        }
         let shared = Arc::clone(&self.shared);
         self.blocks.extend(self.pending.push(columns, rows, &shared.types)?);
-        if self.top.as_ref().is_some_and(|top| self.pending.rows() + blocks_rows(&self.blocks) >= top.limit()) {
+        if self.top.as_ref().is_some_and(|top| self.rows() >= top.limit()) {
             self.keep_best()?;
         }
         Ok(())
+    }
+
+    /// Takes memory for rows, and makes room for it; says whether that succeeded.
+    fn reserve(&mut self, bytes: usize) -> Result<bool> {
+        if self.try_grow(bytes) {
+            return Ok(true);
+        }
+        if self.top.as_ref().is_some_and(|top| self.rows() > top.rows()) {
+            self.keep_best()?;
+            if self.try_grow(bytes) {
+                return Ok(true);
+            }
+        }
+        if self.rows() > 0 {
+            self.spill()?;
+        }
+        let small = self.share().is_some_and(|share| bytes <= share / SMALL_SHARE);
+        if small && !self.try_grow(bytes) {
+            // Others hold all the rest: too little to mind, and nothing would ever move without it.
+            self.memory.grow(bytes);
+        }
+        Ok(small || self.try_grow(bytes))
+    }
+
+    /// Takes memory, if the worker stays within its share.
+    fn try_grow(&self, bytes: usize) -> bool {
+        let in_share = self.share().is_none_or(|share| self.memory.bytes().saturating_add(bytes) <= share);
+        in_share && self.memory.try_take_leaving(bytes, 0)
+    }
+
+    /// The share of a worker in a limited budget: nobody shall find that another one has taken all.
+    fn share(&self) -> Option<usize> {
+        let resources = &self.shared.resources;
+        resources.budget.limit().map(|limit| limit / resources.workers.max(1))
+    }
+
+    fn rows(&self) -> usize {
+        self.pending.rows() + self.blocks.iter().map(|block| block.rows).sum::<usize>()
+    }
+
+    /// Writes all rows as a run.
+    fn spill(&mut self) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        self.blocks.extend(self.pending.seal(&shared.types)?);
+        let blocks = std::mem::take(&mut self.blocks);
+        let order = Order::of(&blocks, &shared.keys, shared.wanted())?;
+        let runs = match &mut self.runs {
+            Some(runs) => runs,
+            none => none.insert(Runs::create(&shared.types, &shared.resources)?),
+        };
+        runs.write(&blocks, &order, &shared.resources)?;
+        drop((blocks, order));
+        self.memory.resize(0)
     }
 
     /// Drops all rows but the best.
     fn keep_best(&mut self) -> Result<()> {
         let Some(top) = &mut self.top else { return Ok(()) };
         self.blocks.extend(self.pending.seal(&self.shared.types)?);
-        if blocks_rows(&self.blocks) <= top.rows() {
+        if self.blocks.iter().map(|block| block.rows).sum::<usize>() <= top.rows() {
             return Ok(());
         }
         let best = top.best(&self.blocks, &self.shared)?;
@@ -207,20 +278,28 @@ impl LocalSort {
         Ok(())
     }
 
-    fn seal(mut self) -> Result<(Vec<Block>, Reservation)> {
-        if self.top.is_some() {
-            self.keep_best()?;
-        }
+    /// With all rows in blocks.
+    fn sealed(mut self) -> Result<Self> {
+        self.keep_best()?;
         self.blocks.extend(self.pending.seal(&self.shared.types)?);
-        Ok((self.blocks, self.memory))
+        Ok(self)
+    }
+
+    /// With all rows in runs.
+    fn spilled(mut self) -> Result<Self> {
+        if self.rows() > 0 {
+            self.spill()?;
+        }
+        Ok(self)
     }
 }
 
-fn blocks_rows(blocks: &[Block]) -> usize {
-    blocks.iter().map(|block| block.rows).sum()
-}
-
 impl Shared {
+    /// How much of any sorted part can be wanted.
+    fn wanted(&self) -> Wanted {
+        self.fetch.map_or(Wanted::All, Wanted::First)
+    }
+
     /// Columns of a chunk in stored form, and the keys that have to be encoded.
     fn stored(&self, columns: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
         let mut stored = to_stored(columns, &self.types[..self.visible])?;

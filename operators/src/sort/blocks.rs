@@ -13,8 +13,10 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BinaryViewArray, GenericByteViewArray, PrimitiveArray, make_array, new_empty_array,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
-use arrow::compute::{concat, interleave};
-use arrow::datatypes::{ArrowNativeType, BinaryViewType, ByteViewType, DataType, Decimal128Type, StringViewType};
+use arrow::compute::{concat, interleave, take};
+use arrow::datatypes::{
+    ArrowNativeType, BinaryViewType, ByteViewType, DataType, Decimal128Type, StringViewType, UInt64Type,
+};
 use bireme_engine::error::{Error, Result};
 use bireme_engine::morsel::to_logical;
 
@@ -39,7 +41,11 @@ pub(super) fn to_stored(columns: &[ArrayRef], types: &[DataType]) -> Result<Vec<
     if columns.len() != types.len() {
         return Err(Error::internal(format!("sorting {} columns: a chunk has {}", types.len(), columns.len())));
     }
-    columns.iter().zip(types).map(|(column, stored)| to_logical(column, stored)).collect()
+    let stored = |(column, stored): (&ArrayRef, &DataType)| {
+        let column = to_logical(column, stored)?;
+        if stored.is_nested() { compact(column) } else { Ok(column) }
+    };
+    columns.iter().zip(types).map(stored).collect()
 }
 
 impl Block {
@@ -50,7 +56,7 @@ impl Block {
             if arrays.is_empty() {
                 return Ok(new_empty_array(stored));
             }
-            Ok(compact(concat(&arrays)?))
+            compact(concat(&arrays)?)
         });
         Ok(Self { columns: columns.collect::<Result<_>>()?, rows })
     }
@@ -61,17 +67,21 @@ impl Block {
     }
 }
 
-/// Texts in buffers of their own.
-pub(super) fn compact(array: ArrayRef) -> ArrayRef {
-    match array.data_type() {
+/// Texts and nested values in buffers of their own.
+pub(super) fn compact(array: ArrayRef) -> Result<ArrayRef> {
+    Ok(match array.data_type() {
         DataType::Utf8View if !array.as_string_view().data_buffers().is_empty() => {
             Arc::new(array.as_string_view().gc())
         }
         DataType::BinaryView if !array.as_binary_view().data_buffers().is_empty() => {
             Arc::new(array.as_binary_view().gc())
         }
+        // A slice of these keeps all their children, and says that they are its own.
+        nested if nested.is_nested() => {
+            take(&array, &(0..array.len() as u64).collect::<PrimitiveArray<UInt64Type>>(), None)?
+        }
         _ => array,
-    }
+    })
 }
 
 /// Bytes that the rows of a stored array need, once they are compact.

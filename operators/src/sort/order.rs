@@ -49,14 +49,6 @@ impl Order {
         }
     }
 
-    /// Bytes that it holds.
-    pub fn bytes(&self) -> usize {
-        match self {
-            Self::Narrow { entries, .. } => size_of::<u64>() * entries.capacity(),
-            Self::Wide { entries, .. } => size_of::<u128>() * entries.capacity(),
-        }
-    }
-
     /// The ids of `rows` rows from `start` on.
     pub fn ids(&self, start: usize, rows: usize) -> Vec<u64> {
         match self {

@@ -35,8 +35,8 @@ impl Pending {
         let (mut full, mut start) = (Vec::new(), 0);
         while start < rows {
             let taken = (rows - start).min(BLOCK_ROWS - self.rows);
-            let piece = columns.iter().map(|column| unpinned(column.slice(start, taken))).collect();
-            self.pieces.push(piece);
+            let piece = columns.iter().map(|column| unpinned(column.slice(start, taken)));
+            self.pieces.push(piece.collect::<Result<_>>()?);
             self.rows += taken;
             start += taken;
             if self.rows == BLOCK_ROWS {
@@ -63,13 +63,13 @@ impl Pending {
 }
 
 /// The same values, without the buffers of texts if most of their bytes belong to other rows.
-fn unpinned(array: ArrayRef) -> ArrayRef {
+fn unpinned(array: ArrayRef) -> Result<ArrayRef> {
     let (used, held) = match array.data_type() {
         DataType::Utf8View => text_bytes(array.as_string_view()),
         DataType::BinaryView => text_bytes(array.as_binary_view()),
-        _ => return array,
+        _ => return Ok(array),
     };
-    if held > used.saturating_mul(PINNED) { compact(array) } else { array }
+    if held > used.saturating_mul(PINNED) { compact(array) } else { Ok(array) }
 }
 
 fn text_bytes<T: arrow::datatypes::ByteViewType + ?Sized>(

@@ -71,7 +71,7 @@ fn types() -> Vec<DataType> {
         Binary,
         BinaryView,
         FixedSizeBinary(5),
-        Dictionary(Box::new(Int8), Box::new(Utf8)),
+        Dictionary(Box::new(Int32), Box::new(Utf8)),
     ];
     types.push(List(Arc::new(Field::new_list_field(Int32, true))));
     types
@@ -355,7 +355,7 @@ fn large_sorts_are_dealt_by_all_workers() {
     ] {
         for _ in 0..3 {
             let columns = vec![values(&mut random, &logical, 300_000), values(&mut random, &DataType::Int16, 300_000)];
-            let keys = vec![key(0, random.below(2) == 0, false), key(1, random.below(2) == 0, true)];
+            let keys = [key(0, random.below(2) == 0, false), key(1, random.below(2) == 0, true)];
             let keys = keys[..1 + random.below(2)].to_vec();
             let spec = SortSpec { keys, fetch };
             check(&mut random, &Case { columns, spec, workers: 2, chunk_rows: 8192, resources: resources(None, 2) });
@@ -395,4 +395,63 @@ fn unordered_types_and_odd_columns_are_errors() {
     let error = |types| Sorter::new(spec.clone(), types, resources(None, 1)).err().map(|error| error.kind());
     assert_eq!(error(vec![]), Some(ErrorKind::Internal));
     assert!(error(vec![map]).is_none_or(|kind| kind == ErrorKind::Unsupported));
+}
+
+/// A budget of a few batches: runs of a batch or two, merged in several passes.
+#[test]
+fn sorts_far_past_the_budget() {
+    let mut random = Random(11);
+    for (limit, rows, workers, chunk_rows) in
+        [(64 << 10, 20_000, 1, 64), (64 << 10, 20_000, 2, 64), (1 << 20, 100_000, 3, 8192), (16 << 10, 3000, 4, 64)]
+    {
+        for fetch in [None, Some(10), Some(15_000)] {
+            let types = [DataType::Int32, DataType::Utf8, DataType::Decimal128(38, 4)];
+            let columns = types.iter().map(|logical| values(&mut random, logical, rows)).collect();
+            let keys = vec![key(0, random.below(2) == 0, true), key(1, true, random.below(2) == 0)];
+            let resources = resources(Some(limit), workers);
+            let (budget, metrics) = (resources.budget.clone(), Arc::clone(&resources.metrics));
+            let case = Case { columns, spec: SortSpec { keys, fetch }, workers, chunk_rows, resources };
+            check(&mut random, &case);
+            assert!(fetch == Some(10) || metrics.extra("spilled_runs") > Some(1));
+            assert!(budget.peak() <= limit + limit / 2, "{} of {limit}", budget.peak());
+            drop(case);
+            assert_eq!(budget.used(), 0);
+        }
+    }
+}
+
+#[test]
+fn four_batches_of_memory_are_enough() {
+    let mut random = Random(12);
+    let columns = vec![values(&mut random, &DataType::Int64, 6400), values(&mut random, &DataType::Float64, 6400)];
+    let resources = resources(Some(4 * 64 * 20), 1);
+    let metrics = Arc::clone(&resources.metrics);
+    let spec = SortSpec { keys: vec![key(0, false, true)], fetch: None };
+    check(&mut random, &Case { columns, spec, workers: 1, chunk_rows: 64, resources });
+    assert!(metrics.extra("merged_runs") > Some(1), "several passes");
+}
+
+#[test]
+fn a_row_larger_than_the_budget_is_an_error() {
+    let mut random = Random(13);
+    let columns = vec![Arc::new(StringArray::from(vec!["a".to_owned(), "b".repeat(100_000)])) as ArrayRef];
+    let spec = SortSpec { keys: vec![key(0, false, true)], fetch: None };
+    let case = Case { columns, spec, workers: 1, chunk_rows: 64, resources: resources(Some(50_000), 1) };
+    let error = run(&mut random, &case).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Resources);
+    assert!(error.message().contains("sorting a row"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn spilled_rows_come_in_order(
+        seed in any::<u64>(), rows in 0_usize..1500, fetch in prop::sample::select(vec![None, Some(1), Some(700)]),
+    ) {
+        let mut random = Random(seed);
+        let mut case = case(&mut random, rows, fetch);
+        case.resources = resources(Some(20_000), case.workers);
+        check(&mut random, &case);
+    }
 }

@@ -77,7 +77,7 @@ impl Top {
         }
         let count = rows.len();
         let rows = PrimitiveArray::<UInt32Type>::from(rows);
-        let columns = chunk.columns.iter().map(|column| Ok(compact(take(column, &rows, None)?)));
+        let columns = chunk.columns.iter().map(|column| compact(take(column, &rows, None)?));
         Ok(Candidates::Some(Chunk::new(columns.collect::<Result<_>>()?, count)))
     }
 
@@ -89,7 +89,7 @@ impl Top {
             .types
             .iter()
             .enumerate()
-            .map(|(place, stored)| Ok(compact(Column::new(blocks, place, stored)?.collect(&ids)?)));
+            .map(|(place, stored)| compact(Column::new(blocks, place, stored)?.collect(&ids)?));
         let best = Block { columns: columns.collect::<Result<_>>()?, rows: ids.len() };
         if let Some(key) = shared.keys.first() {
             let worst = best.columns[key.column].slice(best.rows - 1, 1);
