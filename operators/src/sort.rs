@@ -8,14 +8,14 @@
 //! ```
 //!
 //! - A worker copies chunks into blocks and does nothing else: until all rows are there, the ranges of the keys are not
-//!   known, and these make keys so small ([`layout`]) that sorting is about moving plain integers ([`integers`]), on all
+//!   known, and these make keys so small (`layout`) that sorting is about moving plain integers (`integers`), on all
 //!   workers together and without a merge.
-//! - Payload columns are read once, row by row in sorted order, when the result is read ([`scan`]): a sort never holds
+//! - Payload columns are read once, row by row in sorted order, when the result is read (`scan`): a sort never holds
 //!   its rows twice.
-//! - With a small `fetch` ([`top`]), a worker keeps the best rows only, and drops what is worse than the worst of them by
+//! - With a small `fetch` (`top`), a worker keeps the best rows only, and drops what is worse than the worst of them by
 //!   one vectorised look at the first key.
 //! - Without memory for more blocks, a worker sorts what it has and writes it to disk as a run; then the result is a
-//!   merge of runs ([`external`]).
+//!   merge of runs (`external`).
 //!
 //! Ties fall in the order of row ids: for one worker and the same chunks the result is always the same.
 //!
@@ -28,6 +28,7 @@ mod integers;
 mod layout;
 mod order;
 mod ordered;
+mod pages;
 mod pending;
 mod scan;
 #[cfg(test)]
@@ -157,10 +158,20 @@ impl Sorter {
         let blocks = locals.iter_mut().flat_map(|local| std::mem::take(&mut local.blocks)).collect::<Vec<_>>();
         let memory = locals.into_iter().map(|local| local.memory).collect::<Vec<_>>();
         let order = Order::of(&blocks, &shared.keys, shared.wanted())?;
+        give_back(&memory, ORDER_BYTES * blocks.iter().map(|block| block.rows).sum::<usize>() - order.bytes());
         shared.resources.cancel.check()?;
         let columns = shared.types.iter().take(shared.visible).enumerate();
         let columns = columns.map(|(place, stored)| Column::new(&blocks, place, stored)).collect::<Result<Vec<_>>>()?;
         Ok(Arc::new(SortedScan::new(columns, order, shared.resources.cancel.clone(), memory)))
+    }
+}
+
+/// Gives back what sorting needed beyond its result.
+fn give_back(memory: &[Reservation], mut bytes: usize) {
+    for reservation in memory {
+        let given = bytes.min(reservation.bytes());
+        reservation.shrink(given);
+        bytes -= given;
     }
 }
 

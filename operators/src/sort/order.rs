@@ -2,9 +2,10 @@
 
 use std::cmp::Ordering;
 
+use arrow::array::{Array, ArrayRef, new_empty_array};
 use bireme_engine::error::Result;
 
-use super::blocks::Block;
+use super::blocks::{Block, Column, ROW_BITS};
 use super::integers::{self, Entry, Ties};
 use super::layout::{Key, Layout, Range, id_bits};
 use super::ties::Comparison;
@@ -27,6 +28,12 @@ pub(super) enum Wanted {
     Set(usize),
 }
 
+/// From so many rows on it pays to find out whether half as wide entries would do.
+const MANY_ROWS: usize = 1 << 16;
+
+/// Rows that are looked at for it.
+const SAMPLE_ROWS: usize = 1 << 12;
+
 /// Bytes that ordering a row takes: an entry and its scratch.
 pub(super) const ORDER_BYTES: usize = 32;
 
@@ -35,7 +42,7 @@ impl Order {
     pub fn of(blocks: &[Block], keys: &[Key], wanted: Wanted) -> Result<Self> {
         let (ranges, id_bits) = (Range::of_keys(blocks, keys)?, id_bits(blocks));
         let narrow = Layout::new(keys, &ranges, u64::BITS, id_bits);
-        if narrow.ties_from.is_none() {
+        if narrow.ties_from.is_none() || ties_are_rare(blocks, keys, &narrow)? {
             return Ok(Self::Narrow { entries: sorted(blocks, keys, &narrow, wanted)?, id_bits });
         }
         let wide = Layout::new(keys, &ranges, u128::BITS, id_bits);
@@ -49,6 +56,14 @@ impl Order {
         }
     }
 
+    /// Bytes that it holds.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Narrow { entries, .. } => size_of::<u64>() * entries.len(),
+            Self::Wide { entries, .. } => size_of::<u128>() * entries.len(),
+        }
+    }
+
     /// The ids of `rows` rows from `start` on.
     pub fn ids(&self, start: usize, rows: usize) -> Vec<u64> {
         match self {
@@ -58,12 +73,42 @@ impl Order {
     }
 }
 
+/// Whether entries of this layout, which does not decide everything, leave little to comparisons: random keys of 64 bits
+/// differ in their first 40 already, and entries of half the width sort in half the time.
+///
+/// No two of the sampled rows have equal entries. Of n rows, one then has about n / 8 million others like it, which is
+/// one or none for as many as a worker usually sorts.
+fn ties_are_rare(blocks: &[Block], keys: &[Key], layout: &Layout) -> Result<bool> {
+    let rows = blocks.iter().map(|block| block.rows).sum::<usize>();
+    if rows < MANY_ROWS {
+        return Ok(false);
+    }
+    let (step, mut next, mut ids) = (rows / SAMPLE_ROWS, 0, Vec::new());
+    for (place, block) in blocks.iter().enumerate() {
+        while next < block.rows {
+            ids.push((place as u64) << ROW_BITS | next as u64);
+            next += step;
+        }
+        next -= block.rows;
+    }
+    // Columns that are no keys stay empty.
+    let sampled = |(place, array): (usize, &ArrayRef)| match keys.iter().any(|key| key.column == place) {
+        true => Column::new(blocks, place, array.data_type())?.collect(&ids),
+        false => Ok(new_empty_array(array.data_type())),
+    };
+    let columns = blocks.first().into_iter().flat_map(|block| block.columns.iter().enumerate().map(sampled));
+    let sample = Block { columns: columns.collect::<Result<_>>()?, rows: ids.len() };
+    let mut entries = layout.encode::<u64>(&[sample])?;
+    entries.sort_unstable();
+    Ok(!entries.windows(2).any(|pair| pair[0].same_key(pair[1], layout.id_bits)))
+}
+
 fn sorted<E: Entry>(blocks: &[Block], keys: &[Key], layout: &Layout, wanted: Wanted) -> Result<Vec<E>> {
     let mut entries = layout.encode::<E>(blocks)?;
     let id_bits = layout.id_bits;
-    let rest = layout.ties_from.map(|from| Comparison::new(blocks, &keys[from..])).transpose()?;
+    let undecided = layout.ties_from.map(|from| Comparison::new(blocks, &keys[from..])).transpose()?;
     let first = match wanted {
-        Wanted::Set(rows) if rest.is_none() && rows < entries.len() && rows > 0 => {
+        Wanted::Set(rows) if undecided.is_none() && rows < entries.len() && rows > 0 => {
             entries.select_nth_unstable(rows - 1);
             entries.truncate(rows);
             return Ok(entries);
@@ -71,10 +116,10 @@ fn sorted<E: Entry>(blocks: &[Block], keys: &[Key], layout: &Layout, wanted: Wan
         Wanted::All => entries.len(),
         Wanted::First(rows) | Wanted::Set(rows) => rows,
     };
-    match &rest {
+    match &undecided {
         None => integers::sort(&mut entries, id_bits, None),
-        Some(rest) => {
-            let compare = |a: u64, b: u64| -> Ordering { rest.compare(a, b) };
+        Some(undecided) => {
+            let compare = |a: u64, b: u64| -> Ordering { undecided.compare(a, b) };
             integers::sort(&mut entries, id_bits, Some(&compare as &Ties<'_>));
         }
     }

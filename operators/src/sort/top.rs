@@ -8,10 +8,12 @@
 //!   codes of a chunk   91  17  80  95  33  88 …      threshold 40: two of these are candidates
 //! ```
 //!
-//! Codes may be coarse (equal codes say nothing), so equal ones stay, unless the code is all of the only key. Most
-//! chunks of a long scan have few candidates: 64 codes are compared at once, and only where one passes it is looked at
-//! closer. The best threshold of all workers holds for each of them.
+//! Codes may be coarse (equal codes say nothing), so equal ones stay, unless the code is all of the only key; texts with
+//! equal codes are compared with the worst of the worker's own best rows. Most chunks of a long scan have few candidates:
+//! 64 codes are compared at once, and only where one passes it is looked at closer. The best threshold of all workers
+//! holds for each of them.
 
+use std::cmp::Ordering;
 use std::sync::atomic::Ordering::Relaxed;
 
 use arrow::array::{Array, ArrayRef, PrimitiveArray};
@@ -34,6 +36,8 @@ const GROUP: usize = 64;
 #[derive(Debug)]
 pub(super) struct Top {
     rows: usize,
+    /// If the first key is a text: that of the worst row.
+    worst: Option<Vec<u8>>,
 }
 
 /// Which rows of a chunk may be among the best.
@@ -46,7 +50,7 @@ pub(super) enum Candidates {
 
 impl Top {
     pub fn new(rows: usize) -> Self {
-        Self { rows }
+        Self { rows, worst: None }
     }
 
     /// Rows that are wanted.
@@ -68,7 +72,7 @@ impl Top {
         let column = chunk.columns.get(key.column).filter(|column| column.len() == chunk.rows);
         let Some(column) = column else { return Ok(Candidates::All) };
         let column = to_logical(column, &shared.types[key.column])?;
-        let rows = not_above(&column, key, threshold)?;
+        let rows = self.not_above(&column, key, threshold, shared.keys.len() > 1)?;
         if rows.is_empty() {
             return Ok(Candidates::None);
         }
@@ -82,7 +86,7 @@ impl Top {
     }
 
     /// The best of these rows, of which there are more than are wanted; lowers the threshold.
-    pub fn best(&self, blocks: &[Block], shared: &Shared) -> Result<Block> {
+    pub fn best(&mut self, blocks: &[Block], shared: &Shared) -> Result<Block> {
         let order = Order::of(blocks, &shared.keys, Wanted::Set(self.rows))?;
         let ids = order.ids(0, order.len());
         let columns = shared
@@ -99,22 +103,36 @@ impl Top {
             let all_told = shared.keys.len() == 1 && key.word && worst.data_type().primitive_width() != Some(16);
             let ties_out = all_told && code != 0 && code != u64::MAX;
             shared.threshold.fetch_min(code - u64::from(ties_out), Relaxed);
+            let text = !key.word && worst.is_valid(0);
+            self.worst = if text { Some(bytes_of(&worst)?.value(0).to_vec()) } else { None };
         }
         Ok(best)
     }
-}
 
-/// The rows whose code is not above the threshold.
-fn not_above(array: &ArrayRef, key: &Key, threshold: u64) -> Result<Vec<u32>> {
-    if key.word {
-        return visit_words(array, WordsNotAbove { key, threshold }).ok_or_else(|| not_a_key(array));
+    /// The rows whose code is not above the threshold; of texts that are as the worst one, `ties` or none.
+    fn not_above(&self, array: &ArrayRef, key: &Key, threshold: u64, ties: bool) -> Result<Vec<u32>> {
+        if key.word {
+            return visit_words(array, WordsNotAbove { key, threshold }).ok_or_else(|| not_a_key(array));
+        }
+        let bytes = bytes_of(array)?;
+        let (flip, null) = signs(key);
+        let passes = |row: usize| {
+            if bytes.is_null(row) {
+                return null <= threshold;
+            }
+            // SAFETY: it is a row of the array.
+            let value = unsafe { bytes.value_unchecked(row) };
+            let code = prefix_code(value, 8) as u64 ^ flip;
+            if code != threshold {
+                return code < threshold;
+            }
+            self.worst.as_ref().is_none_or(|worst| match value.cmp(worst.as_slice()) {
+                Ordering::Equal => ties,
+                order => order.is_lt() != key.descending,
+            })
+        };
+        Ok((0..bytes.len()).filter(|&row| passes(row)).map(|row| row as u32).collect())
     }
-    let bytes = bytes_of(array)?;
-    let (flip, null) = signs(key);
-    let code = |row: usize| {
-        if bytes.is_null(row) { null } else { prefix_code(bytes.value(row), 8) as u64 ^ flip }
-    };
-    Ok((0..bytes.len()).filter(|&row| code(row) <= threshold).map(|row| row as u32).collect())
 }
 
 fn code_of(one: &ArrayRef, key: &Key) -> Result<u64> {
