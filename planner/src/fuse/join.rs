@@ -9,7 +9,7 @@ use bireme_engine::error::{Error, Result};
 use bireme_engine::morsel::carried_type;
 use bireme_operators::pipeline::ir::{Expr, JoinColumn, JoinKind, JoinSpec, Sink, SlotId, Step};
 use datafusion::common::{JoinSide, JoinType, NullEquality};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::{PhysicalExpr, PhysicalExprRef};
 use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::joins::utils::JoinFilter;
@@ -23,7 +23,7 @@ pub struct Join<'a> {
     pub left: &'a Arc<dyn ExecutionPlan>,
     pub right: &'a Arc<dyn ExecutionPlan>,
     kind: JoinType,
-    on: &'a [(Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>)],
+    on: &'a [(PhysicalExprRef, PhysicalExprRef)],
     filter: Option<&'a JoinFilter>,
     nulls_match: bool,
     null_aware: bool,

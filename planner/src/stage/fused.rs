@@ -127,10 +127,10 @@ impl Builder {
         match repartition.partitioning() {
             Partitioning::Hash(keys, _) => {
                 let route = Route::Hash(Arc::new(HashPartitioner::new(keys.clone())));
-                self.to_ranks(fused, route).map(|fused| Some(fused.into()))
+                self.onto_ranks(fused, route).map(|fused| Some(fused.into()))
             }
             Partitioning::RoundRobinBatch(_) if fused.lanes.len() >= self.ranks => Ok(Some(fused.into())),
-            Partitioning::RoundRobinBatch(_) => self.to_ranks(fused, Route::Spread).map(|fused| Some(fused.into())),
+            Partitioning::RoundRobinBatch(_) => self.onto_ranks(fused, Route::Spread).map(|fused| Some(fused.into())),
             _ => {
                 let child = self.as_island(fused.into(), repartition.input())?;
                 self.repartition(repartition, child).map(|fragment| Some(Part::Island(fragment)))
@@ -139,13 +139,13 @@ impl Builder {
     }
 
     /// Over an exchange with one lane a rank.
-    fn to_ranks(&mut self, fused: Fused, route: Route) -> Result<Fused> {
+    fn onto_ranks(&mut self, fused: Fused, route: Route) -> Result<Fused> {
         let lanes = self.ranks;
         self.exchanged(fused, route, vec![Pin::Free; lanes], Feed::Lanes((0..lanes).collect()))
     }
 
     /// Everything into one lane.
-    fn to_one(&mut self, fused: Fused) -> Result<Fused> {
+    fn gathered(&mut self, fused: Fused) -> Result<Fused> {
         if fused.lanes.len() == 1 {
             return Ok(fused);
         }
@@ -168,7 +168,7 @@ impl Builder {
         // No rank needs to send more rows than are let through.
         let mut fused = fused.limit(0, gather.fetch(), node.schema());
         if fused.lanes.len() > 1 {
-            fused = self.to_one(fused)?.limit(0, gather.fetch(), node.schema());
+            fused = self.gathered(fused)?.limit(0, gather.fetch(), node.schema());
             fused.sorted = false;
         }
         Ok(Some(fused.into()))
@@ -183,7 +183,7 @@ impl Builder {
             return Ok(Some(fused.limit(0, merge.fetch(), node.schema()).into()));
         }
         let slot = self.slot();
-        let fused = self.to_one(fused)?.sort(merge.expr(), merge.fetch(), slot)?;
+        let fused = self.gathered(fused)?.sort(merge.expr(), merge.fetch(), slot)?;
         Ok(Some(fused.into()))
     }
 
@@ -191,7 +191,7 @@ impl Builder {
         let part = self.visit(sort.input())?;
         let mut fused = self.as_fused(part)?;
         if !sort.preserve_partitioning() {
-            fused = self.to_one(fused)?;
+            fused = self.gathered(fused)?;
         }
         // Several ranks are merged by sorting what they send, which need not be sorted before.
         if fused.lanes.len() > 1 && sort.fetch().is_none() {
@@ -238,10 +238,10 @@ impl Builder {
         } else if is_distinct(partial) {
             // Equal values must meet: the rows themselves are sent, by key.
             let fused = match keys {
-                0 => self.to_one(fused)?,
+                0 => self.gathered(fused)?,
                 _ => {
                     let keys = partial.group_expr().expr().iter().map(|(key, _)| Arc::clone(key)).collect();
-                    self.to_ranks(fused, Route::Hash(Arc::new(HashPartitioner::new(keys))))?
+                    self.onto_ranks(fused, Route::Hash(Arc::new(HashPartitioner::new(keys))))?
                 }
             };
             fused.group(partial, &input, AggregateMode::Single, slot)?
@@ -254,12 +254,12 @@ impl Builder {
             let states = states.map(|(place, data_type)| Field::new(format!("state_{place}"), data_type.clone(), true));
             fused.schema = Arc::new(Schema::new(states.collect::<Vec<_>>()));
             let fused = match keys {
-                0 => self.to_one(fused)?,
+                0 => self.gathered(fused)?,
                 _ => {
                     let key =
                         |place: usize| Arc::new(Column::new(&format!("state_{place}"), place)) as Arc<dyn PhysicalExpr>;
                     let route = Route::Hash(Arc::new(HashPartitioner::new((0..keys).map(key).collect())));
-                    self.to_ranks(fused, route)?
+                    self.onto_ranks(fused, route)?
                 }
             };
             let slot = self.slot();
@@ -290,7 +290,7 @@ impl Builder {
             let lanes = right.lanes.clone();
             left = self.exchanged(left, Route::Broadcast, lanes, Feed::EveryRank)?;
         } else if left.lanes != right.lanes {
-            (left, right) = (self.to_one(left)?, self.to_one(right)?);
+            (left, right) = (self.gathered(left)?, self.gathered(right)?);
             let pins = [left.lanes[0], right.lanes[0]];
             if pins[0] != pins[1] && !pins.contains(&Pin::Free) {
                 left = self.exchanged(left, Route::Gather, vec![Pin::Free], Feed::Lanes(vec![0]))?;
@@ -337,7 +337,7 @@ impl Builder {
         let route = match &partitioning {
             _ if lanes == 1 => Route::Gather,
             // A key that was projected away is known to nobody who could rely on it.
-            Partitioning::Hash(keys, _) if !keys.iter().any(|key| reads_unknown(key)) => {
+            Partitioning::Hash(keys, _) if !keys.iter().any(reads_unknown) => {
                 Route::Hash(Arc::new(HashPartitioner::new(keys.clone())))
             }
             _ if fused.lanes.len() < self.ranks => Route::Spread,

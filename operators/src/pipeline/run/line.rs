@@ -46,9 +46,9 @@ pub(super) enum Sinking {
 /// One worker's part of a sink.
 pub(super) enum Local {
     Output(Vec<RecordBatch>),
-    Aggregate(LocalAggregate),
+    Aggregate(Box<LocalAggregate>),
     Build(LocalBuild),
-    Sort(LocalSort),
+    Sort(Box<LocalSort>),
     Collect(Vec<Chunk>),
 }
 
@@ -176,9 +176,9 @@ impl Sinking {
     pub fn local(&self) -> Result<Local> {
         Ok(match self {
             Sinking::Output(_) => Local::Output(Vec::new()),
-            Sinking::Aggregate(aggregator) => Local::Aggregate(aggregator.local()?),
+            Sinking::Aggregate(aggregator) => Local::Aggregate(Box::new(aggregator.local()?)),
             Sinking::Build(builder) => Local::Build(builder.local()?),
-            Sinking::Sort(sorter) => Local::Sort(sorter.local()?),
+            Sinking::Sort(sorter) => Local::Sort(Box::new(sorter.local()?)),
             Sinking::Collect => Local::Collect(Vec::new()),
         })
     }
@@ -192,9 +192,11 @@ impl Sinking {
         }
         Ok(match self {
             Sinking::Output(_) => Kept::Nothing,
-            Sinking::Aggregate(aggregator) => Kept::Rows(aggregator.finish(parts!(Aggregate).collect())?),
+            Sinking::Aggregate(aggregator) => {
+                Kept::Rows(aggregator.finish(parts!(Aggregate).map(|local| *local).collect())?)
+            }
             Sinking::Build(builder) => Kept::Table(builder.finish(parts!(Build).collect())?),
-            Sinking::Sort(sorter) => Kept::Rows(sorter.finish(parts!(Sort).collect())?),
+            Sinking::Sort(sorter) => Kept::Rows(sorter.finish(parts!(Sort).map(|local| *local).collect())?),
             Sinking::Collect => Kept::Rows(Arc::new(Chunks(parts!(Collect).flatten().collect()))),
         })
     }
