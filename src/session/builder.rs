@@ -169,7 +169,7 @@ impl SessionBuilder {
         let threads = self.threads_per_rank(&machine, &launch, here, &control)?;
         let temp = self.make_temp_dir()?;
         let progress = Progress::new();
-        let shape = Shape { ranks: size, lanes: size * threads, limited_memory: self.memory_limit.is_some() };
+        let shape = Shape { ranks: size, lanes: size * threads };
         let start =
             Start { builder: &self, threads, temp: temp.path(), cancel: &cancel, progress: &progress, here, timeout };
         let ranks = communicators

@@ -17,8 +17,6 @@ pub struct Shape {
     pub ranks: usize,
     /// Lanes over all ranks.
     pub lanes: usize,
-    /// Whether the ranks have a memory limit.
-    pub limited_memory: bool,
 }
 
 /// The settings without which the stages would be wrong or slow. Users may `SET` others.
@@ -31,8 +29,8 @@ pub fn configure(options: &mut ConfigOptions, shape: Shape) {
     options.optimizer.enable_join_dynamic_filter_pushdown = false;
     options.optimizer.enable_topk_dynamic_filter_pushdown = false;
     options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
-    // DataFusion's hash joins cannot spill; until ours can, a limited rank sorts and merges.
-    options.optimizer.prefer_hash_join = !shape.limited_memory;
+    // Ours spill, whatever the memory. DataFusion's cannot, but hardly a join stays in an island.
+    options.optimizer.prefer_hash_join = true;
 }
 
 /// The physical rules, in order: DataFusion's, with ours in their places.

@@ -74,3 +74,18 @@ fn analyze_reports_stages_exchanges_and_ranks() {
         assert!(text.contains(wanted), "{wanted} is missing in\n{text}");
     }
 }
+
+#[test]
+fn no_query_of_tpch_has_an_island_on_its_path() {
+    for ranks in [1, 3] {
+        let session = Session::builder().threads(2 * ranks).local_ranks(ranks).build().unwrap();
+        session.register_directory(tpch::data(0.1).to_str().unwrap()).unwrap();
+        for number in 1..=22 {
+            for statement in tpch::query(number) {
+                let plan = session.sql(&statement).unwrap().explain().unwrap();
+                assert!(plan.contains("pipeline 0: "), "query {number} on {ranks} ranks:\n{plan}");
+                assert!(!plan.contains("island (datafusion)"), "query {number} on {ranks} ranks:\n{plan}");
+            }
+        }
+    }
+}
