@@ -19,8 +19,10 @@
 //!
 //! Ties fall in the order of row ids: for one worker and the same chunks the result is always the same.
 //!
-//! Cost: copying is a few ns a row and column, the sort 10 to 20 ns a row, reading the result a cache miss a row and
-//! column. `cargo run --release -p bireme-operators --no-default-features --example sort_speed` measures them.
+//! Cost, for ten million rows on one worker: copying 2 to 5 ns a row and column, the sort 16 ns a row by one integer and
+//! 55 by a text and an integer, reading the result a cache miss (15 ns) a row and column; a row that a top-k drops costs
+//! 1 ns by an integer and 8 by a text. Measured by
+//! `cargo run --release -p bireme-operators --no-default-features --example sort_speed`.
 
 mod blocks;
 mod external;

@@ -12,8 +12,8 @@
 //!
 //! Where the budget does not hold a block of every run, some runs are merged into one first, as often as it takes.
 //!
-//! Cost: each pass writes and reads every row once; merging is 50 to 100 ns a row. An error while memory is short: one
-//! row larger than the budget.
+//! Cost: each pass writes and reads every row once, and compares it log2(runs) times. The one thing that cannot be sorted
+//! this way is a row larger than the budget: that is an error.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;

@@ -10,7 +10,8 @@
 //!
 //! Bits that all rows share are never looked at, nor the bits of the ids: a deal keeps the order, and ids start in
 //! order. Large inputs are dealt by all workers together: each counts its part, the sums say where each part's rows of
-//! a bucket go. About 10 ns a row for ten million on one worker; a bucket that is sorted already costs one look.
+//! a bucket go. About 12 ns a row for ten million 64-bit entries on one worker; a bucket that is sorted already costs one
+//! look.
 
 use std::cmp::Ordering;
 

@@ -17,8 +17,8 @@
 //!   if lengths differ ("a" and "a\0" differ in nothing else). Descending: all bits flipped.
 //!
 //! Where 128 bits are too few, the last field is cut, its ties and the keys after it are left to comparisons, and
-//! [`Layout::ties_from`] says from which key on. One pass over a key for its range and one to encode it: under 2 ns a
-//! row together for words.
+//! [`Layout::ties_from`] says from which key on. One pass over a key for its range and one to encode it: about 5 ns a
+//! row together for words, 20 for texts that lie in buffers.
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray};
 use arrow::buffer::{NullBuffer, ScalarBuffer};
