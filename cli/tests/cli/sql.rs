@@ -109,7 +109,7 @@ fn explain_shows_every_level() {
         run(&[&["explain", "--tables", &tables, "--ranks", "2", "-c", query], more].concat()).good()
     };
     let plan = explain(&[]);
-    for word in ["stage s0", "hash", "lineitem", "== placement =="] {
+    for word in ["stage s0", "pipeline 0: scan", "lineitem", "== placement =="] {
         assert!(plan.contains(word), "`{word}` is missing:\n{plan}");
     }
     assert_ne!(explain(&["--analyze"]), plan);
