@@ -82,7 +82,12 @@ fn no_query_of_tpch_has_an_island_on_its_path() {
         session.register_directory(tpch::data(0.1).to_str().unwrap()).unwrap();
         for number in 1..=22 {
             for statement in tpch::query(number) {
-                let plan = session.sql(&statement).unwrap().explain().unwrap();
+                let frame = session.sql(&statement).unwrap();
+                // Query 15 makes a view and drops it again.
+                if ["create view", "drop view"].iter().any(|words| statement.to_lowercase().contains(words)) {
+                    continue;
+                }
+                let plan = frame.explain().unwrap();
                 assert!(plan.contains("pipeline 0: "), "query {number} on {ranks} ranks:\n{plan}");
                 assert!(!plan.contains("island (datafusion)"), "query {number} on {ranks} ranks:\n{plan}");
             }
