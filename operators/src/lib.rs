@@ -24,3 +24,4 @@ pub mod island;
 pub mod overflow;
 pub mod pipeline;
 pub mod sort;
+pub mod window;
