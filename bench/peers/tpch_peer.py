@@ -35,6 +35,7 @@ class DuckDB:
 
         self.connection = duckdb.connect()
         self.connection.execute(f"set threads={threads}")
+        self.connection.execute("set enable_progress_bar=false")
         if limit:
             self.connection.execute(f"set memory_limit='{limit}B'")
         for table in TABLES:

@@ -161,8 +161,9 @@ fn measure(engines: &mut [Engine], query: &Query, arguments: &Tpch) -> Result<Qu
         }
     }
     let rows = outcomes.iter().find_map(|outcome| Some(outcome.answer.as_ref()?.rows.len()));
+    let planning = outcomes.iter().flat_map(|outcome| outcome.planning.clone()).collect::<Vec<_>>();
     let times = outcomes.into_iter().map(|outcome| Times::new(outcome.engine, outcome.rounds));
-    Ok(QueryRecord::new(query.name, rows, disagreements, times.collect()))
+    Ok(QueryRecord::new(query.name, rows, disagreements, times.collect()).planned(&planning))
 }
 
 /// What one engine made of one query.
@@ -172,17 +173,21 @@ struct Outcome {
     answer: Option<Answer>,
     /// The rounds so far, or what went wrong.
     rounds: Result<Vec<f64>, Failure>,
+    /// The part of each round that was planning, where the engine says.
+    planning: Vec<f64>,
 }
 
 impl Outcome {
     fn warm_up(engine: &mut Engine, query: &Query) -> Self {
         match engine.ask(query.name, query.sql, true) {
-            Ok(Done { answer: Some(answer), .. }) => {
-                Self { engine: engine.name, answer: Some(answer), rounds: Ok(Vec::new()) }
-            }
-            Ok(_) => Self { engine: engine.name, answer: None, rounds: Err("it kept its answer to itself".into()) },
-            Err(failure) => Self { engine: engine.name, answer: None, rounds: Err(failure) },
+            Ok(Done { answer: Some(answer), .. }) => Self::begun(engine.name, Some(answer), Ok(Vec::new())),
+            Ok(_) => Self::begun(engine.name, None, Err("it kept its answer to itself".into())),
+            Err(failure) => Self::begun(engine.name, None, Err(failure)),
         }
+    }
+
+    fn begun(engine: &'static str, answer: Option<Answer>, rounds: Result<Vec<f64>, Failure>) -> Self {
+        Self { engine, answer, rounds, planning: Vec::new() }
     }
 
     /// Another round, unless something went wrong before.
@@ -190,7 +195,10 @@ impl Outcome {
         let Ok(rounds) = &mut self.rounds else { return };
         let expected = self.answer.as_ref().map_or(0, |answer| answer.rows.len());
         match engine.ask(query.name, query.sql, false) {
-            Ok(done) if done.rows == expected => rounds.push(done.ms),
+            Ok(done) if done.rows == expected => {
+                rounds.push(done.ms);
+                self.planning.extend(done.planning_ms);
+            }
             Ok(done) => {
                 let other = format!("{} rows this time, {expected} before", done.rows);
                 self.rounds = Err(other);
@@ -240,13 +248,13 @@ mod tests {
     fn outcome(engine: &'static str, rows: &[&str]) -> Outcome {
         let rows = rows.iter().map(|text| vec![Cell::Text((*text).to_owned()), Cell::Integer(1)]).collect();
         let columns = vec!["o_orderpriority".to_owned(), "order_count".to_owned()];
-        Outcome { engine, answer: Some(Answer { columns, rows }), rounds: Ok(Vec::new()) }
+        Outcome::begun(engine, Some(Answer { columns, rows }), Ok(Vec::new()))
     }
 
     #[test]
     fn who_disagrees_with_whom() {
         let query = &ALL[3]; // ordered by o_orderpriority
-        let failed = || Outcome { engine: "polars", answer: None, rounds: Err("no".into()) };
+        let failed = || Outcome::begun("polars", None, Err("no".into()));
         assert!(
             disagreements(query, &[outcome("us", &["a", "b"]), failed(), outcome("duckdb", &["a", "b"])]).is_empty()
         );

@@ -62,6 +62,9 @@ pub(crate) struct Done {
     /// From handing in the text until all rows were in memory.
     pub(crate) ms: f64,
     pub(crate) rows: usize,
+    /// The part of it that was planning, if the engine knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) planning_ms: Option<f64>,
     /// The rows, if they were wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) answer: Option<Answer>,

@@ -53,6 +53,8 @@ pub(crate) struct QueryRecord {
     pub(crate) engines: Vec<Times>,
     /// Our best time over that of the best peer: below 1 we win.
     pub(crate) ratio: Option<f64>,
+    /// Our planning, the best of all rounds: part of our times.
+    pub(crate) planning_ms: Option<f64>,
 }
 
 /// The times of one engine at one query.
@@ -80,6 +82,8 @@ pub(crate) struct Summary {
     pub(crate) ratio_queries: usize,
     /// The queries with the largest ratios, worst first.
     pub(crate) worst: Vec<(&'static str, f64)>,
+    /// The query that takes us longest to plan.
+    pub(crate) longest_planning: Option<(&'static str, f64)>,
 }
 
 /// One engine over all queries, from its best times.
@@ -116,7 +120,12 @@ impl QueryRecord {
         let ours = best_of(&engines, US);
         let peers = engines.iter().filter(|times| times.engine != US).filter_map(|times| times.best);
         let ratio = ours.zip(best(&peers.collect::<Vec<_>>())).map(|(ours, theirs)| ours / theirs);
-        Self { query, rows, disagreements, engines, ratio }
+        Self { query, rows, disagreements, engines, ratio, planning_ms: None }
+    }
+
+    /// Adds what our rounds spent on planning.
+    pub(crate) fn planned(self, ms: &[f64]) -> Self {
+        Self { planning_ms: best(ms), ..self }
     }
 
     fn best_of(&self, engine: &str) -> Option<f64> {
@@ -156,6 +165,11 @@ impl Record {
             ratio: geometric_mean(&ratios),
             ratio_queries: ratios.len(),
             worst,
+            longest_planning: self
+                .queries
+                .iter()
+                .filter_map(|query| Some((query.query, query.planning_ms?)))
+                .max_by(|a, b| a.1.total_cmp(&b.1)),
         }
     }
 

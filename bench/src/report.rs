@@ -115,6 +115,11 @@ pub(crate) fn summary(record: &Record, summary: &Summary) -> String {
             worst.join(", ")
         );
     }
+    if let Some((query, ms)) = summary.longest_planning {
+        let all = record.queries.iter().filter_map(|query| query.planning_ms).sum();
+        let (ms, all) = (milliseconds(ms), milliseconds(all));
+        let _ = writeln!(text, "Planning is part of our times: {all} ms over all queries, at most {ms} ms ({query}).");
+    }
     let disagree = record.queries.iter().filter(|query| !query.disagreements.is_empty()).map(|query| query.query);
     let disagree = disagree.collect::<Vec<_>>();
     if !disagree.is_empty() {

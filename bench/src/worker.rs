@@ -42,6 +42,7 @@ pub(crate) fn run(arguments: &Worker) -> Result<()> {
 
 /// Times one question: from its text to its rows.
 fn answer(session: &Session, request: &Request) -> Result<Reply> {
+    let planned_before = session.progress().planning;
     let started = Instant::now();
     let result = ask(session, &request.sql);
     let elapsed = started.elapsed().as_secs_f64() * 1e3;
@@ -53,10 +54,11 @@ fn answer(session: &Session, request: &Request) -> Result<Reply> {
             return Err(error);
         }
     };
+    let planning = session.progress().planning - planned_before;
     let rows = batches.iter().map(RecordBatch::num_rows).sum();
     let names = || frame.schema().fields().iter().map(|field| field.name().clone()).collect();
     let answer = request.answer.then(|| Answer::from_batches(names(), &batches)).transpose()?;
-    Ok(Reply::Done(Done { ms: elapsed, rows, answer }))
+    Ok(Reply::Done(Done { ms: elapsed, rows, planning_ms: Some(planning.as_secs_f64() * 1e3), answer }))
 }
 
 /// Runs the statements of a text, and gives the rows of the one that is a query.

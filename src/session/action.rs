@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow::array::RecordBatch;
 use bireme_engine::error::{Error, Result};
@@ -82,9 +82,11 @@ impl Session {
         tracing::debug!(action = action.number, ?delivery, "action");
         let state = self.inner.context.state();
         if let [rank] = self.inner.ranks.as_slice() {
-            return Ok(vec![rank.act(state, &action, sink(rank.number))?]);
+            let acted = rank.act(state, &action, sink(rank.number))?;
+            self.planned_in(acted.planning);
+            return Ok(vec![acted]);
         }
-        std::thread::scope(|scope| {
+        let acted = std::thread::scope(|scope| {
             let (action, sink) = (&action, &sink);
             let running = self.inner.ranks.iter().map(|rank| {
                 let state = state.clone();
@@ -99,8 +101,10 @@ impl Session {
                 Err(error) => Err(Error::from(error).context("starting a rank's thread")),
             });
             // Collected first: all ranks end before the error of one is reported.
-            ended.collect::<Vec<_>>().into_iter().collect()
-        })
+            ended.collect::<Vec<_>>().into_iter().collect::<Result<Vec<_>>>()
+        })?;
+        self.planned_in(acted.first().map_or(Duration::ZERO, |acted| acted.planning));
+        Ok(acted)
     }
 
     /// The time of an action: rank 0's, on every rank.

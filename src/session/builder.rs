@@ -183,6 +183,7 @@ impl SessionBuilder {
             cancel,
             progress,
             bytes_total: AtomicU64::new(0),
+            planning: AtomicU64::new(0),
             actions: Mutex::new(0),
             externals: Mutex::default(),
             tables: AtomicU64::new(0),

@@ -17,7 +17,7 @@ mod statement;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use bireme_engine::cancel::Cancel;
@@ -59,6 +59,8 @@ struct Inner {
     progress: Progress,
     /// Bytes the current action will read, for progress.
     bytes_total: AtomicU64,
+    /// Nanoseconds spent planning, over all statements and actions.
+    planning: AtomicU64,
     /// Actions so far; held while one runs, so that actions run one after the other.
     actions: Mutex<u64>,
     /// Tables over files, by full name: where INSERT adds files.
@@ -178,6 +180,19 @@ impl Session {
     /// Waits for DataFusion's planning futures; they wait for nothing themselves.
     fn wait<T>(&self, future: impl Future<Output = datafusion::common::Result<T>>) -> Result<T> {
         self.inner.ranks[0].runtime.block_on(async { future.await.map_err(|error| self.explain_error(error)) })
+    }
+
+    /// Counts the time that a step of planning takes.
+    fn planning<T>(&self, step: impl FnOnce() -> T) -> T {
+        let started = Instant::now();
+        let made = step();
+        self.planned_in(started.elapsed());
+        made
+    }
+
+    fn planned_in(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.inner.planning.fetch_add(nanos, Ordering::Relaxed);
     }
 
     fn frame(&self, lazy: datafusion::dataframe::DataFrame) -> DataFrame {

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bireme_engine::cancel::Cancel;
 use bireme_engine::error::Error;
@@ -23,6 +24,8 @@ pub struct ProgressSnapshot {
     pub bytes_read: u64,
     /// Rows that left through sinks, over all actions.
     pub rows: u64,
+    /// Time spent planning, from texts to placed plans, over all statements and actions of rank 0 or this process's rank.
+    pub planning: Duration,
 }
 
 /// Shows how far a session is; does not keep it alive.
@@ -47,6 +50,7 @@ impl ProgressHandle {
             bytes_total: session.bytes_total.load(Ordering::Relaxed),
             bytes_read: session.ranks.iter().map(|rank| rank.reads.total()).sum(),
             rows: session.progress.rows(),
+            planning: Duration::from_nanos(session.planning.load(Ordering::Relaxed)),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bireme_connectors::file_scan::{scan_of, verify_files};
 use bireme_connectors::pins_of;
@@ -49,19 +50,23 @@ pub(crate) struct Action<'a> {
 pub(crate) struct Acted {
     pub planned: Planned,
     pub report: RunReport,
+    /// How long planning took, until it was known what to compare with the other ranks.
+    pub planning: Duration,
 }
 
 impl Rank {
     /// Plans, agrees with the other ranks, and runs.
     pub fn act(&self, state: SessionState, action: &Action<'_>, sink: Arc<dyn Sink>) -> Result<Acted> {
+        let started = Instant::now();
         let planned = self.plan(state, action.program, Goal { delivery: action.delivery, sink }, action.clock);
         let planned = planned.and_then(|planned| self.check_files(&planned.physical).map(|()| planned));
         // Nobody waits for a rank that could not plan: all learn of it here.
         let fingerprint = planned.as_ref().map(Planned::fingerprint).map_err(Clone::clone);
+        let planning = started.elapsed();
         agree(&self.control, action.number, fingerprint)?;
         let planned = planned?;
         let report = run(&planned.placed, action.number, &self.context)?;
-        Ok(Acted { planned, report })
+        Ok(Acted { planned, report, planning })
     }
 
     /// Checks that this rank sees the files of a plan as rank 0 saw them.

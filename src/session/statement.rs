@@ -11,7 +11,7 @@ use crate::frame::DataFrame;
 use crate::sql::parse;
 
 pub(super) fn run(session: &Session, text: &str) -> Result<DataFrame> {
-    match parse(text)? {
+    match session.planning(|| parse(text))? {
         Statement::Explain(explained) => explain_statement(session, explained),
         statement => run_plan(session, plan(session, statement)?),
     }
@@ -19,7 +19,7 @@ pub(super) fn run(session: &Session, text: &str) -> Result<DataFrame> {
 
 fn plan(session: &Session, statement: Statement) -> Result<LogicalPlan> {
     let state = session.inner.context.state();
-    session.wait(state.statement_to_plan(statement))
+    session.planning(|| session.wait(state.statement_to_plan(statement)))
 }
 
 fn run_plan(session: &Session, plan: LogicalPlan) -> Result<DataFrame> {

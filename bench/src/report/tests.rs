@@ -55,8 +55,8 @@ fn contest() -> Record {
         vec![times("us", &[300.0]), times("duckdb", &[100.0]), Times::new("polars", Err("it cannot\nat all".into()))];
     let none = vec![times("us", &[]), times("duckdb", &[]), times("polars", &[])];
     record(vec![
-        timed("q1", 100.0, 200.0, 400.0),
-        timed("q6", 400.0, 200.0, 100.0),
+        timed("q1", 100.0, 200.0, 400.0).planned(&[1.5, 2.0]),
+        timed("q6", 400.0, 200.0, 100.0).planned(&[3.5, 2.5]),
         QueryRecord::new("q7", Some(4), Vec::new(), failed),
         QueryRecord::new("q9", Some(1), vec!["between us and duckdb: 1 rows\n  < row 0: 1".into()], none),
     ])
@@ -114,6 +114,7 @@ fn header_and_summary_name_what_is_missing() {
     let text = summary(&contest, &contest.summarise());
     assert!(text.contains("\nus                3/4        500      200         512 MiB\n"), "{text}");
     assert!(text.contains("geometric mean over 3 of 4 queries: 1.82; worst: q6 4.00, q7 3.00, q1 0.50."), "{text}");
+    assert!(text.contains("Planning is part of our times: 4.00 ms over all queries, at most 2.50 ms (q6)."), "{text}");
     assert!(text.contains("DISAGREE in q9"), "{text}");
     assert!(text.contains("missing: datafusion"), "{text}");
 }

@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::SchemaRef;
-use bireme_operators::pipeline::ir::{
-    Expr, ExprKind, JoinColumn, Partner, Pipeline, Program, Sink, SlotId, Source, Step,
-};
+use bireme_operators::pipeline::ir::{Pipeline, Program, Sink, SlotId, Source, Step};
 use bireme_operators::pipeline::run::Leaf;
 
 use super::Fused;
+use super::partners::find_partners;
 use super::prune::prune;
 
 impl Fused {
@@ -17,51 +16,10 @@ impl Fused {
         self.end(Sink::Output);
         let mut pipelines = self.pipelines;
         prune(&mut pipelines);
-        pipelines.iter_mut().for_each(find_partners);
+        find_partners(&mut pipelines);
         let slots = renumber_slots(&mut pipelines);
         let program = Program { pipelines, slots, schema: std::sync::Arc::clone(&self.schema) };
         (program, self.leaves, self.schema)
-    }
-}
-
-/// Tells a scan which of its columns are keys of joins that drop rows without a partner.
-///
-/// ```text
-///   scan [#4, #7]                              scan [#4, #7] partners [#4 in key 0 of slot 2]
-///     project [#1, #0]                ──►        project [#1, #0]
-///     probe slot 2 Inner on [#1] = …             probe slot 2 Inner on [#1] = …
-/// ```
-/// Not behind a limit, which counts the rows that come.
-fn find_partners(pipeline: &mut Pipeline) {
-    let Source::Scan(scan) = &mut pipeline.source else { return };
-    // For each column of the space at hand the scan's column that it is.
-    let mut origin: Vec<Option<usize>> = scan.projection.iter().copied().map(Some).collect();
-    for step in &pipeline.steps {
-        match step {
-            Step::Filter(_) => {}
-            Step::Limit { .. } => return,
-            Step::Project(exprs) => {
-                let through = |expr: &Expr| match expr.kind {
-                    ExprKind::Column(column) => origin[column],
-                    _ => None,
-                };
-                origin = exprs.iter().map(through).collect();
-            }
-            Step::Probe(slot, spec) => {
-                if spec.kind.drops_unmatched_probe_rows() && !spec.nulls_match {
-                    for (key, &column) in spec.probe_keys.iter().enumerate() {
-                        if let Some(column) = origin[column] {
-                            scan.partners.push(Partner { column, slot: *slot, key });
-                        }
-                    }
-                }
-                let through = |column: &JoinColumn| match column {
-                    JoinColumn::Probe(column) => origin[*column],
-                    JoinColumn::Build(_) | JoinColumn::Mark => None,
-                };
-                origin = spec.output.iter().map(through).collect();
-            }
-        }
     }
 }
 

@@ -23,10 +23,11 @@
 //! | `SortExec`, `SortPreservingMergeExec` | [`sort`] |
 //! | `GlobalLimitExec`, `LocalLimitExec` | [`limit`] |
 //! | `RepartitionExec`, `CoalescePartitionsExec` | they vanish on one rank; see `stage::fused` |
-//! //!
+//!
 //! What is cheap by itself (filters, projections, limits) follows what is below it: over an island it stays in the island.
 //! What is not (aggregates, joins, sorts) is always fused, and reads an island below it over an exchange. When a fragment
-//! becomes a stage, [`finish`] drops the columns that nobody reads and lets joins tell scans which rows have partners.
+//! becomes a stage, [`finish`] drops the columns that nobody reads ([`prune`]) and lets joins tell scans which rows have
+//! partners ([`partners`]).
 
 mod aggregate;
 mod expr;
@@ -35,6 +36,7 @@ mod finish;
 mod fragment;
 mod join;
 mod limit;
+mod partners;
 mod project;
 mod prune;
 mod scan;

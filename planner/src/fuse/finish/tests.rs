@@ -126,3 +126,66 @@ fn neighbouring_projections_become_one_where_no_work_is_done_twice() {
     let text = lines(twice);
     assert_eq!(text, "pipeline 0: scan [#0, #1] of t\n  project [(#0 + #1)]\n  project [(#0 + #0)]\n  output");
 }
+
+/// large (20, 21) grouped by one of its columns, then joined with small, whose table is built before or after that.
+fn grouped_then_joined(key: usize, small_first: bool, limit: bool) -> Fused {
+    let spec = JoinSpec {
+        kind: JoinKind::BuildSemi,
+        build_keys: vec![0],
+        probe_keys: vec![key],
+        nulls_match: false,
+        residual: None,
+        output: vec![JoinColumn::Build(1)],
+    };
+    let mut small = scan("small", &[10, 11]);
+    let mut groups = scan("large", &[20, 21]);
+    small.end(Sink::Build(SlotId(7), spec.clone(), groups.types.clone()));
+    if limit {
+        groups.steps.push(Step::Limit { skip: 0, fetch: Some(9) });
+    }
+    let calls = vec![AggregateCall {
+        function: AggregateFunction::Max,
+        arguments: vec![(0, DataType::Int64)],
+        filter: None,
+        distinct: false,
+        data_type: DataType::Int64,
+    }];
+    let grouping = AggregateSpec { keys: vec![1], calls, mode: AggregateMode::Single, limit: None };
+    if small_first {
+        groups.after(small);
+        groups.sink(Sink::Aggregate(SlotId(8), grouping), SlotId(8), vec![DataType::Int64; 2]);
+    } else {
+        groups.sink(Sink::Aggregate(SlotId(8), grouping), SlotId(8), vec![DataType::Int64; 2]);
+        groups.pipelines.append(&mut small.pipelines);
+    }
+    groups.steps.push(Step::Probe(SlotId(7), spec));
+    groups.types = vec![DataType::Int64];
+    groups.schema = schema(1);
+    groups
+}
+
+#[test]
+fn groups_without_a_partner_are_not_made() {
+    let expected = "\
+pipeline 0: scan [#10, #11] of small
+  build slot 0 on [#0]
+pipeline 1: scan [#20, #21] of large partners [#21 in key 0 of slot 0]
+  aggregate slot 1 Single by [#1] of [max(#0)]
+pipeline 2: slot 1
+  probe slot 0 BuildSemi on [#0] = [#0] -> [b1]
+  output";
+    assert_eq!(lines(grouped_then_joined(0, true, false)), expected);
+}
+
+#[test]
+fn groups_are_made_of_all_rows_where_partners_are_not_known_or_do_not_decide() {
+    let cases = [
+        ("the join's key is a maximum", grouped_then_joined(1, true, false)),
+        ("the table is built after the groups", grouped_then_joined(0, false, false)),
+        ("a limit counts the rows", grouped_then_joined(0, true, true)),
+    ];
+    for (case, fused) in cases {
+        let text = lines(fused);
+        assert!(!text.contains("partners"), "{case}: {text}");
+    }
+}
