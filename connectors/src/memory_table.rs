@@ -275,9 +275,13 @@ impl MemoryScanExec {
         Arc::new(Self::new(self.schema(), self.projection.clone(), Arc::new(kept), self.fetch))
     }
 
-    /// Whether it reads the same lanes of the same table.
-    pub fn reads_the_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.lanes, &other.lanes) && self.projection == other.projection && self.fetch == other.fetch
+    /// The place of each of its columns among those of `whole`, if that reads the same lanes of the same table.
+    pub fn columns_within(&self, whole: &Self) -> Option<Vec<usize>> {
+        let same = Arc::ptr_eq(&self.lanes, &whole.lanes) && self.fetch == whole.fetch;
+        let column = |scan: &Self, place: usize| scan.projection.as_ref().map_or(place, |columns| columns[place]);
+        let width = |scan: &Self| scan.schema().fields().len();
+        let place = |wanted: usize| (0..width(whole)).position(|place| column(whole, place) == column(self, wanted));
+        same.then(|| (0..width(self)).map(place).collect()).flatten()
     }
 
     /// So many rows are enough.

@@ -7,6 +7,7 @@ use arrow::datatypes::SchemaRef;
 use bireme_engine::Result;
 use bireme_engine::morsel::Source;
 use bireme_engine::stage::Pin;
+use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
@@ -130,16 +131,45 @@ impl PartedLeaf {
     }
 }
 
-/// Whether two leaves with the same columns, text and expressions read the same rows. A Parquet scan's text names its files,
-/// row groups' ranges and filter; of other files the options would have to be compared as well.
-pub fn read_the_same(a: &Arc<dyn ExecutionPlan>, b: &Arc<dyn ExecutionPlan>) -> bool {
-    match (a.downcast_ref::<MemoryScanExec>(), b.downcast_ref::<MemoryScanExec>()) {
-        (Some(a), Some(b)) => a.reads_the_same(b),
-        _ => [a, b].into_iter().all(|leaf| {
-            let source = scan_of(leaf.as_ref()).and_then(|scan| scan.file_source().downcast_ref::<NamedSource>());
-            source.is_some_and(|source| matches!(source.format(), FileFormatOptions::Parquet(_)))
-        }),
+/// For each column of `part` the column of `whole` that holds the same, if both read the same rows of one table; `None` if they
+/// do not, or if in doubt: of files that are not Parquet, options would have to be compared as well.
+pub fn columns_within(whole: &Arc<dyn ExecutionPlan>, part: &Arc<dyn ExecutionPlan>) -> Option<Vec<usize>> {
+    if let (Some(whole), Some(part)) = (whole.downcast_ref::<MemoryScanExec>(), part.downcast_ref::<MemoryScanExec>()) {
+        return part.columns_within(whole);
     }
+    let (whole, part) = (parquet_scan(whole)?, parquet_scan(part)?);
+    let (reads, wanted) = (whole.file_source(), part.file_source());
+    let same = whole.object_store_url == part.object_store_url
+        && whole.limit == part.limit
+        && reads.table_schema().table_schema() == wanted.table_schema().table_schema()
+        && reads.filter() == wanted.filter()
+        && read_the_same_files(whole, part);
+    let columns_of = |scan: &FileScanConfig| match scan.file_source().projection() {
+        Some(exprs) => exprs.expr_iter().collect(),
+        None => columns(scan.file_source().table_schema().table_schema()),
+    };
+    let has = columns_of(whole);
+    let place = |column: &Arc<dyn PhysicalExpr>| has.iter().position(|known| known == column);
+    same.then(|| columns_of(part).iter().map(place).collect()).flatten()
+}
+
+fn parquet_scan(leaf: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
+    let scan = scan_of(leaf.as_ref())?;
+    let source = scan.file_source().downcast_ref::<NamedSource>()?;
+    matches!(source.format(), FileFormatOptions::Parquet(_)).then_some(scan)
+}
+
+/// The same parts of the same files in the same lanes.
+fn read_the_same_files(a: &FileScanConfig, b: &FileScanConfig) -> bool {
+    let same = |(a, b): (&PartitionedFile, &PartitionedFile)| {
+        a.object_meta.location == b.object_meta.location
+            && a.object_meta.size == b.object_meta.size
+            && a.range == b.range
+            && a.partition_values == b.partition_values
+    };
+    let groups = || a.file_groups.iter().zip(&b.file_groups);
+    a.file_groups.len() == b.file_groups.len()
+        && groups().all(|(a, b)| a.len() == b.len() && a.iter().zip(b.iter()).all(same))
 }
 
 impl fmt::Debug for PartedLeaf {

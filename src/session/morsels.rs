@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bireme_connectors::morsel_leaf::{PartedLeaf, read_the_same};
+use bireme_connectors::morsel_leaf::{PartedLeaf, columns_within};
 use bireme_connectors::parquet_scan::FooterCache;
 use bireme_connectors::store::ReadCounters;
 use bireme_engine::error::Result;
@@ -39,8 +39,8 @@ impl MorselLeaves for SessionMorsels {
         })
     }
 
-    fn are_same(&self, a: &Arc<dyn ExecutionPlan>, b: &Arc<dyn ExecutionPlan>) -> bool {
-        read_the_same(a, b)
+    fn columns_within(&self, whole: &Arc<dyn ExecutionPlan>, part: &Arc<dyn ExecutionPlan>) -> Option<Vec<usize>> {
+        columns_within(whole, part)
     }
 }
 

@@ -29,6 +29,7 @@ mod shared;
 mod subquery;
 mod union;
 mod whole;
+mod within;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -81,8 +82,9 @@ pub trait MorselLeaves: Send + Sync + std::fmt::Debug {
     /// How to read a leaf of a physical plan; `None` if only DataFusion can.
     fn find(&self, leaf: &Arc<dyn ExecutionPlan>) -> Option<MorselLeaf>;
 
-    /// Whether two leaves that look alike (the same columns, text and expressions) read the same rows. False if in doubt.
-    fn are_same(&self, a: &Arc<dyn ExecutionPlan>, b: &Arc<dyn ExecutionPlan>) -> bool;
+    /// For each column of `part` the column of `whole` that holds the same, if both leaves read the same rows; `None` if they do
+    /// not, or if in doubt.
+    fn columns_within(&self, whole: &Arc<dyn ExecutionPlan>, part: &Arc<dyn ExecutionPlan>) -> Option<Vec<usize>>;
 }
 
 /// Cuts `plan` into stages that deliver its rows as `goal` says.
