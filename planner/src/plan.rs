@@ -8,13 +8,14 @@ use arrow::datatypes::SchemaRef;
 use bireme_engine::control::Fingerprint;
 use bireme_engine::error::Result;
 use bireme_engine::hash::hash_bytes;
-use bireme_engine::stage::{LaneSink, PlacedPlan, Sink};
+use bireme_engine::stage::{LaneSink, PlacedPlan, Sink, StageGraph};
 use bireme_operators::errors::from_datafusion;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
 
+use crate::physical::{plan_natively, wants_order};
 use crate::place::Mapper;
 use crate::rewrite::{ProviderStatistics, reorder_joins};
 use crate::stage::{self, IslandWorld};
@@ -95,13 +96,47 @@ impl Planner {
     pub fn plan(&self, state: &SessionState, program: &LogicalPlan, goal: &Goal) -> Result<Planned> {
         let optimized = state.optimize(program).map_err(from_datafusion)?;
         let optimized = reorder_joins(optimized, &ProviderStatistics)?;
-        let planned = state.query_planner().create_physical_plan(&optimized, state);
-        let physical = self.world.runtime.block_on(async { planned.await.map_err(from_datafusion) })?;
-        let graph = stage::build(&physical, goal, self.ranks, self.world.clone())?;
+        let (physical, graph) = match self.fuse_all(state, &optimized, goal)? {
+            Some(fused) => fused,
+            None => {
+                let physical = self.physical(state, &optimized)?;
+                let cut = stage::build(&physical, goal, self.ranks, self.world.clone())?;
+                (physical, cut.graph)
+            }
+        };
         graph.verify()?;
         let lane_ranks = self.mapper.place(&graph, self.ranks);
         let placed = PlacedPlan::new(graph, self.ranks, lane_ranks)?;
         Ok(Planned { schema: physical.schema(), optimized, physical, placed })
+    }
+}
+
+type Physical = Arc<dyn ExecutionPlan>;
+
+impl Planner {
+    fn physical(&self, state: &SessionState, optimized: &LogicalPlan) -> Result<Physical> {
+        let planned = state.query_planner().create_physical_plan(optimized, state);
+        self.world.runtime.block_on(async { planned.await.map_err(from_datafusion) })
+    }
+
+    /// The plan without islands, if it can be one: on one rank that takes fewer rules.
+    fn fuse_all(
+        &self,
+        state: &SessionState,
+        optimized: &LogicalPlan,
+        goal: &Goal,
+    ) -> Result<Option<(Physical, StageGraph)>> {
+        if self.ranks > 1 || self.world.native.is_none() {
+            return Ok(None);
+        }
+        let mut state = state.clone();
+        plan_natively(&mut state);
+        let physical = self.physical(&state, optimized)?;
+        if wants_order(&physical) {
+            return Ok(None);
+        }
+        let cut = stage::build(&physical, goal, self.ranks, self.world.clone())?;
+        Ok((!cut.has_islands).then_some((physical, cut.graph)))
     }
 }
 

@@ -60,10 +60,14 @@ impl Rank {
         let started = Instant::now();
         let planned = self.plan(state, action.program, Goal { delivery: action.delivery, sink }, action.clock);
         let planned = planned.and_then(|planned| self.check_files(&planned.physical).map(|()| planned));
-        // Nobody waits for a rank that could not plan: all learn of it here.
-        let fingerprint = planned.as_ref().map(Planned::fingerprint).map_err(Clone::clone);
+        // A rank that is alone has nobody to compare with.
+        let fingerprint = || planned.as_ref().map(Planned::fingerprint).map_err(Clone::clone);
+        let fingerprint = (self.control.ranks() > 1).then(fingerprint);
         let planning = started.elapsed();
-        agree(&self.control, action.number, fingerprint)?;
+        if let Some(fingerprint) = fingerprint {
+            // Nobody waits for a rank that could not plan: all learn of it here.
+            agree(&self.control, action.number, fingerprint)?;
+        }
         let planned = planned?;
         let report = run(&planned.placed, action.number, &self.context)?;
         Ok(Acted { planned, report, planning })

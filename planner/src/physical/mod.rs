@@ -1,6 +1,7 @@
 //! From the logical to the physical plan: DataFusion's planner under our settings and our table of rules.
 
 mod join_modes;
+mod native_first;
 
 use std::sync::Arc;
 
@@ -9,6 +10,8 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
 use join_modes::JoinModes;
+use native_first::ForIslands;
+pub(crate) use native_first::{plan_natively, wants_order};
 
 /// What the settings depend on.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +26,8 @@ pub struct Shape {
 pub fn configure(options: &mut ConfigOptions, shape: Shape) {
     options.execution.target_partitions = shape.lanes;
     options.catalog.information_schema = true;
+    // A third pass of the logical rules only finds that the second was the last.
+    options.optimizer.max_passes = 2;
     // Join order is ours alone, and so are the filters that joins give to scans.
     options.optimizer.join_reordering = false;
     options.optimizer.enable_dynamic_filter_pushdown = false;
@@ -33,12 +38,15 @@ pub fn configure(options: &mut ConfigOptions, shape: Shape) {
     options.optimizer.prefer_hash_join = true;
 }
 
-/// The physical rules, in order: DataFusion's, with ours in their places.
+/// Rules whose results fused stages read, too: answers from statistics.
+const FOR_ALL: [&str; 1] = ["aggregate_statistics"];
+
+/// The physical rules, in order: DataFusion's, with ours in their places. Those that only islands need know when to do nothing.
 pub fn rules(shape: Shape) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = Vec::new();
     for rule in PhysicalOptimizer::new().rules {
         let joins_chosen = rule.name() == "join_selection";
-        rules.push(rule);
+        rules.push(if FOR_ALL.contains(&rule.name()) { rule } else { Arc::new(ForIslands(rule)) });
         if joins_chosen && shape.ranks > 1 {
             rules.push(Arc::new(JoinModes));
         }

@@ -87,17 +87,25 @@ pub trait MorselLeaves: Send + Sync + std::fmt::Debug {
     fn columns_within(&self, whole: &Arc<dyn ExecutionPlan>, part: &Arc<dyn ExecutionPlan>) -> Option<Vec<usize>>;
 }
 
+/// A plan in stages.
+pub struct Cut {
+    pub graph: StageGraph,
+    /// Whether a part of it has no native form.
+    pub has_islands: bool,
+}
+
 /// Cuts `plan` into stages that deliver its rows as `goal` says.
 ///
 /// # Errors
 /// The plan holds a node that cannot be cut nor run whole.
-pub fn build(plan: &Arc<dyn ExecutionPlan>, goal: &Goal, ranks: usize, world: IslandWorld) -> Result<StageGraph> {
+pub fn build(plan: &Arc<dyn ExecutionPlan>, goal: &Goal, ranks: usize, world: IslandWorld) -> Result<Cut> {
     let graph = StageGraph::default();
-    let mut builder = Builder { world, ranks, graph, leaves: 0, slots: 0, scalars: Vec::new(), shared: Vec::new() };
+    let (scalars, shared) = (Vec::new(), Vec::new());
+    let mut builder = Builder { world, ranks, graph, leaves: 0, slots: 0, scalars, shared, has_islands: false };
     builder.find_shared(plan);
     let part = builder.visit(plan)?;
     builder.deliver(part, goal)?;
-    Ok(builder.graph)
+    Ok(Cut { graph: builder.graph, has_islands: builder.has_islands })
 }
 
 /// The part of a stage that has been seen so far.
@@ -148,6 +156,7 @@ struct Builder {
     slots: usize,
     scalars: Vec<subquery::Scalar>,
     shared: Vec<shared::Shared>,
+    has_islands: bool,
 }
 
 impl Builder {
@@ -174,6 +183,7 @@ impl Builder {
 
     /// The node as part of an island.
     fn island(&mut self, node: &Arc<dyn ExecutionPlan>) -> Result<Fragment> {
+        self.has_islands = true;
         if let Some(repartition) = node.downcast_ref::<RepartitionExec>() {
             let child = self.visit_island(repartition.input())?;
             return self.repartition(repartition, child);
