@@ -10,6 +10,7 @@
 
 // The same for all crates whose operators have a rival.
 #[path = "../../operators/benches/contest/mod.rs"]
+#[allow(dead_code, reason = "a scan asks less of its workers")]
 mod contest;
 
 use std::cell::LazyCell;

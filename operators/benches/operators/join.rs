@@ -78,10 +78,14 @@ pub fn enter(contest: &Contest) {
     use JoinKind::{Inner, ProbeSemi};
     let row_number: Keys<'_> = &|row| row as i64;
     let below = |end: u64| move |row: usize| (random(row) % end) as i64;
-    let small = |probe| Sides { build: (10_000, row_number), probe: (4 << 20, probe), are_texts: false };
-    enter_case(contest, "small", Inner, &small(&below(10_000)));
-    enter_case(contest, "small, half have a partner", Inner, &small(&below(20_000)));
-    enter_case(contest, "small, semi", ProbeSemi, &small(&below(20_000)));
+    for (name, kind, keys) in [
+        ("small", Inner, below(10_000)),
+        ("small, half have a partner", Inner, below(20_000)),
+        ("small, semi", ProbeSemi, below(20_000)),
+    ] {
+        let sides = Sides { build: (10_000, row_number), probe: (4 << 20, &keys), are_texts: false };
+        enter_case(contest, name, kind, &sides);
+    }
 
     // As orders and lineitems: keys use a quarter of their range.
     let order = |number: usize| (number / 8 * 32 + number % 8) as i64;

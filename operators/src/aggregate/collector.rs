@@ -226,7 +226,7 @@ impl Collector {
         let in_memory = self.partitions.as_ref().map_or(0, Partitions::bytes);
         let few = self.table.entries() <= self.shared.tuning.least_entries && in_memory == 0;
         // Wide rows are taken apart down to single ones.
-        let narrow = !self.has_keys() || self.is_row() || self.bytes() <= LEAST_BYTES;
+        let narrow = !self.has_keys() || self.is_row() || self.row_bytes() <= LEAST_BYTES;
         few && narrow && !self.is_too_large()
     }
 
@@ -236,7 +236,12 @@ impl Collector {
     }
 
     fn is_too_large(&self) -> bool {
-        self.is_row() && self.shared.resources.is_too_large(self.bytes())
+        self.is_row() && self.shared.resources.is_too_large(self.row_bytes())
+    }
+
+    /// Bytes of the rows of the table.
+    fn row_bytes(&self) -> usize {
+        self.table.bytes() - self.table.cache_bytes()
     }
 
     /// The end of the rows.
