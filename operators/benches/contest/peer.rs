@@ -42,7 +42,6 @@ impl Peer {
 
     /// Runs a plan; how many rows come out. They are dropped as they come.
     pub fn run(&self, plan: Arc<dyn ExecutionPlan>) -> usize {
-        let streams = execute_stream_partitioned(plan, self.context.task_ctx()).unwrap();
         let count = |mut stream: datafusion::execution::SendableRecordBatchStream| async move {
             let mut rows = 0;
             while let Some(batch) = stream.next().await {
@@ -51,6 +50,8 @@ impl Peer {
             rows
         };
         self.block_on(async {
+            // Some operators start tasks already here.
+            let streams = execute_stream_partitioned(plan, self.context.task_ctx()).unwrap();
             let tasks = streams.into_iter().map(|stream| tokio::spawn(count(stream))).collect::<Vec<_>>();
             let mut rows = 0;
             for task in tasks {
