@@ -19,7 +19,8 @@
 //!
 //! Rows and index are taken from the budget. If it refuses, workers write what they have to partitions on disk, by the
 //! hash of the keys, and go on; in the end as many partitions as fit are read back (`spill`). Rows that probe one of the
-//! others are written too, and joined in the end, partition by partition (`rest`).
+//! others are written too, and joined in the end, partition by partition (`rest`). A row of the build side that is larger
+//! than the whole budget is an error.
 
 mod blocks;
 mod cursor;
@@ -28,6 +29,7 @@ mod gather;
 mod index;
 mod key_filter;
 mod keys;
+mod largest_row;
 mod memory;
 mod plan;
 mod radix;
@@ -55,6 +57,7 @@ pub use table::JoinTable;
 use crate::pipeline::Resources;
 use crate::pipeline::ir::JoinSpec;
 use gather::gather;
+use largest_row::largest_row;
 use plan::{Plan, Tuning};
 use spill::{OnDisk, Partitions, partition_of};
 use store::{Store, concat_parallel};
@@ -277,6 +280,9 @@ impl LocalBuild {
         if shared.forced {
             self.reservation.grow(more);
         } else if self.reservation.try_grow(more).is_err() {
+            if shared.resources.is_too_large(self.store.bytes()) {
+                shared.resources.check_row("joining", largest_row(&columns, rows)?)?;
+            }
             self.spill()?;
         }
         Ok(())

@@ -22,7 +22,7 @@
 //! Cost, for ten million rows on one worker: copying 2 to 5 ns a row and column, the sort 16 ns a row by one integer and
 //! 55 by a text and an integer, reading the result a cache miss (15 ns) a row and column; a row that a top-k drops costs
 //! 1 ns by an integer and 8 by a text. Measured by
-//! `cargo run --release -p bireme-operators --no-default-features --example sort_speed`.
+//! `cargo bench --workspace --features mpi --bench operators -- sort`.
 
 mod blocks;
 mod external;

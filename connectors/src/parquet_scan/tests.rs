@@ -83,7 +83,7 @@ pub(super) fn types() -> Vec<(&'static str, DataType)> {
     ]
 }
 
-/// A column of random values, `distinct` of them at most.
+/// A column of random values, `distinct` of them at most; decimals and floats have their odd ones among them.
 pub(super) fn column(logical: &DataType, rows: usize, distinct: u64, nulls: Nulls, random: &mut Random) -> ArrayRef {
     let values = (0..rows).map(|_| match nulls {
         Nulls::All => None,
@@ -114,7 +114,11 @@ pub(super) fn column(logical: &DataType, rows: usize, distinct: u64, nulls: Null
         }
         D::Decimal128(digits, scale) => {
             let most = 10_i128.pow(u32::from(*digits));
-            let wide = |value: i64| i128::from(value) * i128::from(value >> 7) * 31 % most;
+            let wide = |value: i64| match value.rem_euclid(13) {
+                0 => most - 1,
+                1 => 1 - most,
+                _ => i128::from(value) * i128::from(value >> 7) * 31 % most,
+            };
             let array = values.iter().map(|value| value.map(wide)).collect::<Decimal128Array>();
             Arc::new(array.with_precision_and_scale(*digits, *scale).unwrap())
         }
@@ -127,6 +131,15 @@ pub(super) fn column(logical: &DataType, rows: usize, distinct: u64, nulls: Null
             let wide =
                 values.iter().map(|value| value.map(|value| arrow::datatypes::i256::from_i128(i128::from(value))));
             Arc::new(wide.collect::<Decimal256Array>().with_precision_and_scale(*digits, *scale).unwrap())
+        }
+        D::Float16 | D::Float32 | D::Float64 => {
+            let odd = [0.0, -0.0, f64::NAN, -f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MIN_POSITIVE];
+            let float = |value: i64| match value.rem_euclid(14) {
+                at @ 0..7 => odd[at as usize],
+                _ => (value >> 40) as f64 / 64.0,
+            };
+            let floats: ArrayRef = Arc::new(values.iter().map(|value| value.map(float)).collect::<Float64Array>());
+            arrow::compute::cast(&floats, logical).unwrap()
         }
         D::Time32(_) | D::Time64(_) => {
             let seconds: ArrayRef = Arc::new(
@@ -143,7 +156,7 @@ pub(super) fn column(logical: &DataType, rows: usize, distinct: u64, nulls: Null
             let bits = match logical {
                 D::Int8 => 7,
                 D::UInt8 => 8,
-                D::Int16 | D::Float16 => 15,
+                D::Int16 => 15,
                 D::UInt16 => 16,
                 D::Int32 | D::Date32 => 31,
                 D::UInt32 => 32,

@@ -15,6 +15,7 @@ use super::Shared;
 use super::groups::{Load, Table, Taken};
 use super::partitions::{Partitions, cut, gather};
 use crate::pipeline::ir::AggregateMode;
+use crate::pipeline::resources::LEAST_BYTES;
 
 /// Rows that are put into partitions together, when they go there without grouping.
 const PASSED_TOGETHER: usize = 1 << 16;
@@ -204,12 +205,11 @@ impl Collector {
             self.reservation.grow(missing);
             return Ok(());
         }
-        let in_memory = self.partitions.as_ref().map_or(0, Partitions::bytes);
-        if self.table.entries() <= self.shared.tuning.least_entries && in_memory == 0 {
+        if self.is_least() {
             self.reservation.grow(missing);
             return Ok(());
         }
-        if !self.has_keys() || (self.level + 1) * self.shared.tuning.radix_bits > 64 {
+        if self.is_too_large() || !self.has_keys() || (self.level + 1) * self.shared.tuning.radix_bits > 64 {
             return Err(refusal.context("grouping: the values of one group do not fit in memory"));
         }
         self.flush()?;
@@ -219,6 +219,29 @@ impl Collector {
         let bytes = self.bytes();
         self.reservation.shrink(self.reservation.bytes().saturating_sub(bytes));
         Ok(())
+    }
+
+    /// So little that it is kept even if its memory is refused: without it there is no progress.
+    fn is_least(&self) -> bool {
+        let in_memory = self.partitions.as_ref().map_or(0, Partitions::bytes);
+        let few = self.table.entries() <= self.shared.tuning.least_entries && in_memory == 0;
+        // Wide rows are taken apart down to single ones.
+        let narrow = !self.has_keys() || self.is_row() || self.row_bytes() <= LEAST_BYTES;
+        few && narrow && !self.is_too_large()
+    }
+
+    /// What one row makes: partitions cannot take it apart.
+    fn is_row(&self) -> bool {
+        self.table.entries() <= 1 + self.shared.plan.sets.len()
+    }
+
+    fn is_too_large(&self) -> bool {
+        self.is_row() && self.shared.resources.is_too_large(self.row_bytes())
+    }
+
+    /// Bytes of the rows of the table.
+    fn row_bytes(&self) -> usize {
+        self.table.bytes() - self.table.cache_bytes()
     }
 
     /// The end of the rows.

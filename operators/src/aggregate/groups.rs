@@ -77,6 +77,11 @@ impl Table {
         keys + self.states.iter().map(State::bytes).sum::<usize>()
     }
 
+    /// Bytes of these that do not grow with the groups' values.
+    pub(super) fn cache_bytes(&self) -> usize {
+        self.keys.iter().chain(&self.sets).map(Keys::cache_bytes).sum()
+    }
+
     /// Takes the rows of a chunk.
     ///
     /// # Errors

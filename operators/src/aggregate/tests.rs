@@ -14,6 +14,8 @@ use bireme_engine::error::ErrorKind;
 use bireme_engine::morsel::{carried_type, to_logical};
 use proptest::prelude::*;
 
+mod memory;
+
 use super::*;
 use crate::pipeline::ir::{AggregateCall, AggregateFunction, GroupFunction, GroupState};
 
@@ -85,7 +87,7 @@ fn value(column: usize, pick: u8) -> Value {
         1 => Text(texts[pick as usize % 6].into()),
         2 | 8 => Float(Total(floats[pick as usize % 7])),
         3 => Int([0, -12, 999_999_999_999_999, 100][pick as usize % 4]),
-        4 => Int([0, 7, -10_i128.pow(30), 10_i128.pow(30), 12_345][pick as usize % 5]),
+        4 => Int([0, 7, 1 - 10_i128.pow(31), 10_i128.pow(31) - 1, 12_345][pick as usize % 5]),
         5 => Int(pick % 2),
         6 => Int([1, i128::from(i64::MIN), i128::from(i64::MAX), -1, 50][pick as usize % 5]),
         _ => Int([1, i128::from(u64::MAX), 2, 77][pick as usize % 4]),
@@ -397,10 +399,15 @@ fn check(spec: &AggregateSpec, input: &[Vec<Value>], run: &Run) {
     }
 }
 
+/// Rows of columns of many values, of hardly any that are not NULL, or of NULLs only.
 fn any_rows(most: usize) -> impl Strategy<Value = Vec<Vec<Value>>> {
-    let row = prop::collection::vec(0_u8..8, types().len());
-    let row = row.prop_map(|picks| picks.iter().enumerate().map(|(place, &pick)| value(place, pick)).collect());
-    prop::collection::vec(row, 0..most)
+    let nulls = prop_oneof![6 => Just(0_u8), 1 => Just(6), 1 => Just(8)];
+    let columns = prop::collection::vec(nulls, types().len());
+    let picks = prop::collection::vec(prop::collection::vec(0_u8..8, types().len()), 0..most);
+    (columns, picks).prop_map(|(nulls, picks)| {
+        let pick = |place: usize, pick: u8| value(place, if pick < nulls[place] { 0 } else { pick });
+        picks.iter().map(|row| row.iter().enumerate().map(|(place, &one)| pick(place, one)).collect()).collect()
+    })
 }
 
 fn any_run() -> impl Strategy<Value = Run> {

@@ -15,6 +15,8 @@ use bireme_engine::budget::Budget;
 use bireme_engine::morsel::{CHUNK_ROWS, to_carried, to_logical};
 use proptest::prelude::*;
 
+mod memory;
+
 use super::*;
 use crate::pipeline::ir::{CompareOp, Expr, ExprKind, JoinColumn, JoinKind};
 
@@ -75,10 +77,11 @@ const KEY_TYPES: [KeyType; 11] = [
 ];
 
 impl KeyType {
-    /// Values in the logical type; NULLs now and then.
+    /// Values in the logical type; NULLs now and then, sometimes mostly or only.
     fn make(self, dice: &mut Dice, rows: usize, domain: u64) -> ArrayRef {
+        let nulls = [1, 1, 1, 1, 1, 1, 7, 8][dice.roll(8) as usize];
         let picks =
-            (0..rows).map(|_| (dice.roll(8) > 0).then(|| dice.roll(domain) as i64)).collect::<Vec<Option<i64>>>();
+            (0..rows).map(|_| (dice.roll(8) >= nulls).then(|| dice.roll(domain) as i64)).collect::<Vec<Option<i64>>>();
         let picked = picks.iter().copied();
         match self {
             KeyType::Small => Arc::new(picked.collect::<Int64Array>()),
@@ -150,10 +153,14 @@ impl Table {
 
     /// Chunks of random sizes, each column in a random carried form.
     fn chunks(&self, dice: &mut Dice) -> Vec<Chunk> {
-        let (mut chunks, mut from) = (Vec::new(), 0);
         let most = [1, 7, 100, 4000][dice.roll(4) as usize];
+        self.chunks_of(dice, |dice| 1 + dice.roll(most) as usize)
+    }
+
+    fn chunks_of(&self, dice: &mut Dice, size: impl Fn(&mut Dice) -> usize) -> Vec<Chunk> {
+        let (mut chunks, mut from) = (Vec::new(), 0);
         while from < self.rows {
-            let rows = (1 + dice.roll(most) as usize).min(self.rows - from);
+            let rows = size(dice).min(self.rows - from);
             let columns = self.columns.iter().map(|column| carry(dice, &column.slice(from, rows))).collect();
             chunks.push(Chunk::new(columns, rows));
             from += rows;
@@ -244,6 +251,8 @@ struct Case {
     workers: usize,
     tuning: Tuning,
     limit: Option<usize>,
+    /// Rows of a chunk, or random ones.
+    chunk_rows: Option<usize>,
 }
 
 impl Case {
@@ -352,7 +361,11 @@ impl Case {
         let (budget, metrics) = (resources.budget.clone(), Arc::clone(&resources.metrics));
         let builder = JoinBuilder::tuned(self.spec(), build.types(), probe.types(), resources, self.tuning).unwrap();
         let mut locals = (0..self.workers).map(|_| builder.local().unwrap()).collect::<Vec<_>>();
-        for chunk in build.chunks(&mut dice) {
+        let chunks = |table: &Table, dice: &mut Dice| match self.chunk_rows {
+            Some(rows) => table.chunks_of(dice, |_| rows),
+            None => table.chunks(dice),
+        };
+        for chunk in chunks(build, &mut dice) {
             locals[dice.roll(self.workers as u64) as usize].consume(&chunk).unwrap();
         }
         let table = builder.finish(locals).unwrap();
@@ -367,7 +380,7 @@ impl Case {
                 chunk.columns.iter().zip(&types).map(|(column, logical)| to_logical(column, logical).unwrap());
             rows.extend(rows_of(&logical.collect::<Vec<_>>(), chunk.rows));
         };
-        for chunk in probe.chunks(&mut dice) {
+        for chunk in chunks(probe, &mut dice) {
             let mut cursor = table.probe(residual, chunk).unwrap();
             while let Some(chunk) = cursor.next().unwrap() {
                 take(chunk);
@@ -427,6 +440,7 @@ fn case(kind: JoinKind, keys: &[KeyType]) -> Case {
         workers: 2,
         tuning: Tuning::default(),
         limit: None,
+        chunk_rows: None,
     }
 }
 
@@ -464,7 +478,20 @@ fn any_case() -> impl Strategy<Value = Case> {
             keys
         };
         let nulls_match = nulls_match && kind != JoinKind::ProbeAntiNullAware;
-        Case { seed, kind, keys, residual, nulls_match, build_rows, probe_rows, domain, workers, tuning, limit }
+        Case {
+            seed,
+            kind,
+            keys,
+            residual,
+            nulls_match,
+            build_rows,
+            probe_rows,
+            domain,
+            workers,
+            tuning,
+            limit,
+            chunk_rows: None,
+        }
     })
 }
 

@@ -1,7 +1,7 @@
 //! Fused pipelines: the language they are written in, and the CPU back end that runs them.
 
 pub mod ir;
-mod resources;
+pub(crate) mod resources;
 pub mod run;
 pub(crate) mod values;
 

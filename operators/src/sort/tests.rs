@@ -77,9 +77,9 @@ fn types() -> Vec<DataType> {
     types
 }
 
-/// So many values of a type: NULLs, limits, many ties, or all different.
+/// So many values of a type: no NULLs or some or nothing else; limits, many ties, or all different.
 fn values(random: &mut Random, logical: &DataType, rows: usize) -> ArrayRef {
-    let (null_of, style) = (random.one_of(&[0, 3, 20]), random.below(4));
+    let (null_of, style) = (random.one_of(&[0, 3, 20, 0, 3, 20, 1]), random.below(4));
     let mut integers = |min: i128, max: i128| -> Vec<Option<i128>> {
         let row = |random: &mut Random| {
             if null_of > 0 && random.below(null_of) == 0 {
@@ -444,6 +444,21 @@ fn a_row_larger_than_the_budget_is_an_error() {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn batches_of_64_rows_under_a_budget_of_four(
+        seed in any::<u64>(), rows in 640_usize..2000, fetch in prop::sample::select(vec![None, Some(500)]),
+    ) {
+        let mut random = Random(seed);
+        let case = case(&mut random, rows, fetch);
+        // With the number of each row, and what sorts it.
+        let bytes = case.columns.iter().map(|column| column.get_array_memory_size()).sum::<usize>() / rows + 4 + ORDER_BYTES;
+        let resources = resources(Some(4 * 64 * bytes), case.workers);
+        let (budget, metrics) = (resources.budget.clone(), Arc::clone(&resources.metrics));
+        check(&mut random, &Case { chunk_rows: 64, resources, ..case });
+        prop_assert!(fetch.is_some() || metrics.extra("spilled_runs") > Some(1));
+        prop_assert_eq!(budget.used(), 0);
+    }
 
     #[test]
     fn spilled_rows_come_in_order(

@@ -5,7 +5,8 @@
 use std::ops::Range;
 
 use arrow::array::{
-    Array, AsArray, Decimal128Array, DynComparator, Int64Array, StringArray, UInt32Array, make_comparator,
+    Array, AsArray, Decimal128Array, DynComparator, FixedSizeBinaryArray, Int64Array, StringArray, UInt32Array,
+    make_comparator,
 };
 use arrow::compute::{SortOptions, cast, concat, take};
 use arrow::datatypes::{Decimal128Type, Float64Type, Int64Type};
@@ -371,6 +372,34 @@ fn a_partition_that_is_larger_than_the_budget_is_an_error() {
     let error = run(3000).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Resources);
     assert!(error.message().contains("partition"), "{error}");
+}
+
+#[test]
+fn batches_of_64_rows_under_a_budget_of_four() {
+    let numbers = |of: fn(i64) -> i64| Arc::new(Int64Array::from_iter_values((0..6400).map(of))) as ArrayRef;
+    let columns = [numbers(|row| row / 50), numbers(|row| row % 50)];
+    let spec = one_call(WindowFunction::Sum(1), WindowFrame::Rows, DataType::Int64);
+    let budget = Budget::new(Some(4 * 64 * 16));
+    let resources = Resources { budget: budget.clone(), ..Resources::for_tests() };
+    let result = run(&spec, &columns, 64, &mut Random::new(1), resources).unwrap();
+    let sums = numbers(|row| (row % 50) * (row % 50 + 1) / 2);
+    assert_eq!(result, [columns[0].clone(), columns[1].clone(), sums]);
+    assert!(budget.peak() > 64 * 16 && budget.used() == 0);
+}
+
+#[test]
+fn a_row_larger_than_the_budget_is_an_error() {
+    let large = FixedSizeBinaryArray::try_from_iter([vec![7_u8; 1 << 20]].into_iter()).unwrap();
+    let columns = [Arc::new(large) as ArrayRef];
+    let spec = one_call(WindowFunction::RowNumber, WindowFrame::Partition, DataType::UInt64);
+    let run = |limit| {
+        let resources = Resources { budget: Budget::new(Some(limit)), ..Resources::for_tests() };
+        run(&spec, &columns, 64, &mut Random::new(1), resources)
+    };
+    let error = run(4 * 64 * 32).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Resources);
+    assert!(error.message().ends_with("raise --memory-limit"), "{error}");
+    assert!(run(4 << 20).is_ok());
 }
 
 #[test]

@@ -143,6 +143,23 @@ fn statistics_prune_row_groups() {
     assert_eq!(metrics.extra("rows_pruned"), Some(36_000));
 }
 
+/// Writers leave NaN out of the bounds, and it lies above infinity.
+#[test]
+fn nan_is_not_pruned() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    let values = (0..4_000).map(|row| if row % 1_000 == 7 { f64::NAN } else { f64::from(row) });
+    let batch = batch(vec![("f", Arc::new(Float64Array::from_iter_values(values)) as ArrayRef)]);
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(1_000));
+    let properties = properties.set_data_page_row_count_limit(100).set_write_batch_size(50);
+    write(&path, &batch, properties.set_dictionary_enabled(false).build());
+    let float = |value: f64| Arc::new(Float64Array::from(vec![value])) as ArrayRef;
+    let predicate = between(0, float(f64::INFINITY), float(f64::NAN));
+    let (read, _) = scan(&source(&path, &batch.schema()), &[0], &[Arc::clone(&predicate)]).unwrap();
+    assert_eq!(read.num_rows(), 4);
+    assert_eq!(read, oracle(&path, &[0], &[predicate]));
+}
+
 #[test]
 fn page_indexes_prune_pages_and_their_bytes() {
     let folder = tempfile::tempdir().unwrap();

@@ -44,6 +44,17 @@ fn every_type_with_and_without_nulls() {
 }
 
 #[test]
+fn files_without_rows_and_pages_of_one() {
+    for rows in [0, 1, 40] {
+        let batch = all_types(rows, 30, Nulls::Some, 3);
+        let one = || WriterProperties::builder().set_data_page_row_count_limit(1).set_write_batch_size(1);
+        check(&batch, one().build(), &format!("{rows} rows in pages of one"));
+        let groups = one().set_max_row_group_row_count(Some(1)).set_dictionary_enabled(false);
+        check(&batch, groups.build(), &format!("{rows} rows in groups of one"));
+    }
+}
+
+#[test]
 fn every_codec_and_page_version() {
     let batch = all_types(1_500, 200, Nulls::Some, 5);
     for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {

@@ -104,9 +104,9 @@ pub fn value(data_type: &DataType, random: &mut Random, calm: bool) -> ArrayRef 
     column(data_type, 1, random, calm)
 }
 
-/// A column; calm ones have no numbers that overflow easily.
+/// A column, sometimes of NULLs only; calm ones have no numbers that overflow easily.
 pub fn column(data_type: &DataType, rows: usize, random: &mut Random, calm: bool) -> ArrayRef {
-    let nulls = random.pick(&[0, 2, 5]);
+    let nulls = random.pick(&[0, 2, 5, 0, 2, 5, 0, 1]);
     let small = |random: &mut Random| random.below(40) as i128 - 20;
     let decimal = |digits: u8, random: &mut Random| {
         let limit = 10_i128.pow(u32::from(digits)) - 1;

@@ -74,9 +74,9 @@ pub(crate) fn types() -> Vec<DataType> {
     ]
 }
 
-/// A column of this type, with or without NULLs, with few or many different values.
+/// A column of this type, with or without NULLs or of nothing else, with few or many different values.
 pub(crate) fn column(data_type: &DataType, rows: usize, random: &mut Random) -> ArrayRef {
-    let nulls = [0, 0, 10, 2][random.below(4) as usize];
+    let nulls = [0, 0, 10, 2, 0, 10, 2, 1][random.below(8) as usize];
     let is_null = |random: &mut Random| nulls > 0 && random.below(nulls) == 0;
     let spread = [1, 3, 100, u64::MAX][random.below(4) as usize];
     let numbers =
