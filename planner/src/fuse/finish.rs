@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::SchemaRef;
 use bireme_operators::pipeline::ir::{
-    Expr, ExprKind, JoinColumn, Partner, Pipeline, Program, Sink, SlotId, Source, Step,
+    Branch, Expr, ExprKind, JoinColumn, Partner, Pipeline, Program, Sink, SlotId, Source, Step,
 };
 use bireme_operators::pipeline::run::Leaf;
 
@@ -17,7 +17,9 @@ impl Fused {
         self.end(Sink::Output);
         let mut pipelines = self.pipelines;
         prune(&mut pipelines);
-        pipelines.iter_mut().for_each(find_partners);
+        for pipeline in &mut pipelines {
+            find_partners(&mut pipeline.source, &[&pipeline.steps]);
+        }
         let slots = renumber_slots(&mut pipelines);
         let program = Program { pipelines, slots, schema: std::sync::Arc::clone(&self.schema) };
         (program, self.leaves, self.schema)
@@ -31,15 +33,27 @@ impl Fused {
 ///     project [#1, #0]                ──►        project [#1, #0]
 ///     probe slot 2 Inner on [#1] = …             probe slot 2 Inner on [#1] = …
 /// ```
-/// Not behind a limit, which counts the rows that come.
-fn find_partners(pipeline: &mut Pipeline) {
-    let Source::Scan(scan) = &mut pipeline.source else { return };
+/// Not behind a limit or a window, for which the rows count that come.
+fn find_partners(source: &mut Source, steps: &[&[Step]]) {
+    match source {
+        Source::Scan(scan) => scan.partners = partners(&scan.projection, steps.iter().copied().flatten()),
+        Source::Union(branches) => {
+            for Branch { source, steps: first, .. } in branches {
+                find_partners(source, &[&[first.as_slice()], steps].concat());
+            }
+        }
+        Source::Exchange(_) | Source::Slot(_) | Source::Partitions(..) => {}
+    }
+}
+
+fn partners<'a>(projection: &[usize], steps: impl Iterator<Item = &'a Step>) -> Vec<Partner> {
+    let mut partners = Vec::new();
     // For each column of the space at hand the scan's column that it is.
-    let mut origin: Vec<Option<usize>> = scan.projection.iter().copied().map(Some).collect();
-    for step in &pipeline.steps {
+    let mut origin: Vec<Option<usize>> = projection.iter().copied().map(Some).collect();
+    for step in steps {
         match step {
             Step::Filter(_) => {}
-            Step::Limit { .. } => return,
+            Step::Limit { .. } | Step::Window(..) => break,
             Step::Project(exprs) => {
                 let through = |expr: &Expr| match expr.kind {
                     ExprKind::Column(column) => origin[column],
@@ -51,7 +65,7 @@ fn find_partners(pipeline: &mut Pipeline) {
                 if spec.kind.drops_unmatched_probe_rows() && !spec.nulls_match {
                     for (key, &column) in spec.probe_keys.iter().enumerate() {
                         if let Some(column) = origin[column] {
-                            scan.partners.push(Partner { column, slot: *slot, key });
+                            partners.push(Partner { column, slot: *slot, key });
                         }
                     }
                 }
@@ -63,6 +77,7 @@ fn find_partners(pipeline: &mut Pipeline) {
             }
         }
     }
+    partners
 }
 
 /// Numbers slots from 0, in the order in which they are filled.
@@ -70,28 +85,35 @@ fn renumber_slots(pipelines: &mut [Pipeline]) -> usize {
     let filled = pipelines.iter().filter_map(|pipeline| pipeline.sink.slot()).collect::<Vec<_>>();
     let mut seen = BTreeSet::new();
     let order = filled.into_iter().filter(|slot| seen.insert(*slot)).collect::<Vec<_>>();
-    let new = |slot: &mut SlotId| {
+    let new = &|slot: &mut SlotId| {
         if let Some(place) = order.iter().position(|known| known == slot) {
             *slot = SlotId(place);
         }
     };
     for pipeline in pipelines {
-        match &mut pipeline.source {
-            Source::Slot(slot) => new(slot),
-            Source::Scan(scan) => scan.partners.iter_mut().for_each(|partner| new(&mut partner.slot)),
-            Source::Exchange(_) => {}
-        }
-        for step in &mut pipeline.steps {
-            if let Step::Probe(slot, _) = step {
-                new(slot);
-            }
-        }
+        renumber_read(&mut pipeline.source, &mut pipeline.steps, new);
         match &mut pipeline.sink {
             Sink::Output => {}
             Sink::Aggregate(slot, _) | Sink::Build(slot, ..) | Sink::Sort(slot, _) | Sink::Collect(slot) => new(slot),
         }
     }
     order.len()
+}
+
+fn renumber_read(source: &mut Source, steps: &mut [Step], new: &impl Fn(&mut SlotId)) {
+    match source {
+        Source::Slot(slot) | Source::Partitions(slot, _) => new(slot),
+        Source::Scan(scan) => scan.partners.iter_mut().for_each(|partner| new(&mut partner.slot)),
+        Source::Exchange(_) => {}
+        Source::Union(branches) => {
+            branches.iter_mut().for_each(|branch| renumber_read(&mut branch.source, &mut branch.steps, new));
+        }
+    }
+    for step in steps {
+        if let Step::Probe(slot, _) = step {
+            new(slot);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@
 mod aligned;
 mod collected;
 mod fused;
+mod fused_union;
+mod fused_window;
 mod gather;
 mod leaf;
 mod merge;
@@ -94,6 +96,7 @@ pub fn build(plan: &Arc<dyn ExecutionPlan>, goal: &Goal, ranks: usize, world: Is
     let mut builder = Builder { world, ranks, graph, leaves: 0, slots: 0, scalars: Vec::new(), shared: Vec::new() };
     builder.find_shared(plan);
     let part = builder.visit(plan)?;
+    let part = builder.in_order(part, plan)?;
     builder.deliver(part, goal)?;
     Ok(builder.graph)
 }
@@ -185,7 +188,8 @@ impl Builder {
             return self.merge(node, merge, child);
         }
         if node.is::<UnionExec>() {
-            return self.union(node);
+            let children = self.visit_islands(node)?;
+            return self.union(node, children);
         }
         if node.is::<RecursiveQueryExec>() {
             return self.whole(node, "a recursive query runs its rounds in one place");
@@ -197,8 +201,15 @@ impl Builder {
                 self.over(node, child)
             }
             _ if collected::side(node).is_some() => self.collected(node),
-            _ => self.aligned(node),
+            _ => {
+                let children = self.visit_islands(node)?;
+                self.aligned(node, children)
+            }
         }
+    }
+
+    fn visit_islands(&mut self, node: &Arc<dyn ExecutionPlan>) -> Result<Vec<Fragment>> {
+        node.children().into_iter().map(|child| self.visit_island(child)).collect()
     }
 
     /// A node that works lane by lane, over its input.
