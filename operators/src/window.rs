@@ -80,7 +80,7 @@ impl Windows {
     /// # Errors
     /// A call reads a column that is not there, or has a result of a type that it cannot have.
     pub fn new(spec: WindowSpec, input: Vec<DataType>, resources: Resources) -> Result<Self> {
-        let unit = spec.calls.iter().map(|call| Unit::of(call)).max().unwrap_or(Unit::Row);
+        let unit = spec.calls.iter().map(Unit::of).max().unwrap_or(Unit::Row);
         let plan = Plan { spec, input, unit, resources };
         if let Some(column) = plan.columns_read().into_iter().find(|&column| column >= plan.input.len()) {
             return Err(Error::internal(format!("a window over column {column} of {}", plan.input.len())));

@@ -15,7 +15,7 @@ use super::{Part, Plan, Unit};
 
 /// Window functions over a stream of sorted rows.
 ///
-/// Law: [`WindowCursor::next`] gives the rows in the order in which they were pushed; after [`WindowCursor::finish`] all of
+/// Law: [`WindowCursor::pop`] gives the rows in the order in which they were pushed; after [`WindowCursor::finish`] all of
 /// them, and the next row begins a partition.
 pub struct WindowCursor {
     plan: Arc<Plan>,
@@ -86,7 +86,7 @@ impl WindowCursor {
     }
 
     /// Rows that are done, with their new columns.
-    pub fn next(&mut self) -> Option<Chunk> {
+    pub fn pop(&mut self) -> Option<Chunk> {
         self.done.pop_front()
     }
 

@@ -35,11 +35,11 @@ fn run(
     let mut done = Vec::new();
     for chunk in chunks(columns, chunk_rows, random) {
         cursor.push(chunk)?;
-        done.extend(std::iter::from_fn(|| cursor.next()));
+        done.extend(std::iter::from_fn(|| cursor.pop()));
     }
     cursor.finish()?;
-    done.extend(std::iter::from_fn(|| cursor.next()));
-    assert!(!cursor.finish()? && cursor.next().is_none());
+    done.extend(std::iter::from_fn(|| cursor.pop()));
+    assert!(!cursor.finish()? && cursor.pop().is_none());
     let mut pieces = vec![Vec::new(); types.len()];
     for chunk in done {
         assert!(chunk.rows > 0);

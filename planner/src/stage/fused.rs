@@ -52,10 +52,10 @@ impl Builder {
             return self.light(node, may, |fused| fused.projection(projection));
         }
         if let Some(limit) = node.downcast_ref::<LocalLimitExec>() {
-            return self.light(node, true, |fused| Ok(fused.limit(0, Some(limit.fetch()), limit.schema())));
+            return self.fused_limit(node, 0, Some(limit.fetch())).map(Some);
         }
         if let Some(limit) = node.downcast_ref::<GlobalLimitExec>() {
-            return self.light(node, true, |fused| Ok(fused.limit(limit.skip(), limit.fetch(), limit.schema())));
+            return self.fused_limit(node, limit.skip(), limit.fetch()).map(Some);
         }
         if node.is::<CooperativeExec>() {
             return self.light(node, true, Ok);
@@ -111,6 +111,16 @@ impl Builder {
                 Ok(Some(fused.into()))
             }
             Part::Island(child) => self.over(node, child).map(|fragment| Some(Part::Island(fragment))),
+        }
+    }
+
+    /// The first rows are those of the order that the input promises.
+    fn fused_limit(&mut self, node: &Node, skip: usize, fetch: Option<usize>) -> Result<Part> {
+        let input = node.children()[0];
+        let part = self.visit(input)?;
+        match self.in_order(part, input)? {
+            Part::Fused(fused) => Ok(fused.limit(skip, fetch, node.schema()).into()),
+            Part::Island(child) => self.over(node, child).map(Part::Island),
         }
     }
 

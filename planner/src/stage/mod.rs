@@ -9,7 +9,7 @@
 //! | `CoalescePartitionsExec` | one | cut: gather; a LIMIT moves onto the exchange ([`gather`]) |
 //! | `SortPreservingMergeExec` | one | cut below it: lanes are kept and merged behind the exchange ([`merge`]) |
 //! | collected side of a join | those of the other side | cut: broadcast to every rank that runs the join ([`collected`]) |
-//! | `UnionExec` | those of all children, concatenated | same island ([`union`]) |
+//! | `UnionExec` | those of all children, concatenated | same island ([`union`]), or one stage of branches ([`fused_union`]) |
 //! | other nodes with several children | the same in every child | same island ([`aligned`]) |
 //! | `ScalarSubqueryExec` | those of its input | subqueries become stages that others wait for ([`subquery`]) |
 //! | `RecursiveQueryExec` | one, on rank 0 | not cut: its rounds run in one place ([`whole`]) |
@@ -25,6 +25,7 @@ mod fused_window;
 mod gather;
 mod leaf;
 mod merge;
+mod order;
 mod repartition;
 mod result;
 mod shared;

@@ -161,7 +161,7 @@ impl Worker {
         for step in (0..line.steps.len()).rev() {
             let chunk = match &mut self.cursors[step] {
                 None => None,
-                Some(Cursor::Window(cursor)) => cursor.next(),
+                Some(Cursor::Window(cursor)) => cursor.pop(),
                 Some(Cursor::Probe(cursor)) => {
                     let chunk = cursor.next()?;
                     if chunk.is_none() {
@@ -215,7 +215,7 @@ impl Worker {
                         _ => Box::new(windows.cursor()),
                     };
                     cursor.push(chunk)?;
-                    let first = cursor.next();
+                    let first = cursor.pop();
                     self.cursors[place] = Some(Cursor::Window(cursor));
                     first
                 }
