@@ -99,7 +99,8 @@ pub trait Source: Debug + Send + Sync {
 /// Rows in morsels, each of which can be read once, by any thread.
 ///
 /// Law: the chunks of all morsels are together exactly the rows that pass all predicates. Where
-/// [`Scan::ordered`] holds, they are in order, morsel after morsel.
+/// [`Scan::ordered`] holds, they are in order, morsel after morsel; and if there are several morsels, each can be read more
+/// than once.
 pub trait Scan: Debug + Send + Sync {
     /// How many morsels there are.
     fn morsels(&self) -> usize;

@@ -1,7 +1,8 @@
 //! Window functions over rows that come sorted by their partition's columns, then by the order within it.
 //!
-//! Rows are read chunk by chunk, and kept until their partition is complete; then each call computes a column for all of
-//! them, with plain loops over *partitions* and *peers* (rows of a partition that are equal in the order's columns):
+//! Rows come chunk by chunk, and are kept until all is known that their results depend on; then each call computes a column
+//! for all of them, with plain loops over *partitions* and *peers* (rows of a partition that are equal in the order's
+//! columns):
 //!
 //! ```text
 //!   partition  order   row_number  rank  sum(order) rows   … range     … whole partition
@@ -11,16 +12,21 @@
 //!   ┌ b        ─ 9     1           1     9                  9           9
 //! ```
 //!
-//! Cost: a compare of each row with the one before it, and a step for each row and call. Memory: the rows of the partitions
-//! that a chunk touches, so at least the largest partition; it is taken from the budget, and there is no way to spill it.
+//! Most calls depend on nothing that comes after a row's last peer, and their [`State`] after a row is small: if all calls
+//! are such, rows go on as soon as their peers are complete (or at once, if peers do not matter either), so that a table
+//! without partitions needs no memory to be numbered. Others (a whole partition's sum, `lead`, `ntile`, …) keep the partition.
+//!
+//! Cost: a compare of each row with the one before it, and a step for each row and call. Memory: the rows of the peers or
+//! partitions that a chunk touches, so at least the largest; it is taken from the budget, and there is no way to spill it.
 //!
 //! Columns are compared as they are sorted: NULLs are equal to each other, and -0.0 is another value than 0.0, since
 //! rows that are equal must be neighbours.
 
 mod aggregate;
 mod bounds;
+mod cursor;
+mod partitions;
 mod rank;
-mod reader;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -30,81 +36,13 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use bireme_engine::error::{Error, Result};
-use bireme_engine::morsel::{Scan, carried_type, to_carried, to_logical};
+use bireme_engine::morsel::{CHUNK_ROWS, carried_type, to_carried, to_logical};
 
-use self::bounds::Bounds;
-use self::reader::Windowed;
+use self::bounds::{Bounds, State};
+pub use self::cursor::WindowCursor;
+pub use self::partitions::PartitionScan;
 use crate::pipeline::Resources;
-use crate::pipeline::ir::SortKey;
-
-/// Window functions that share a partition and an order.
-#[derive(Clone, Debug)]
-pub struct WindowSpec {
-    /// Rows that are equal in these columns are a partition; all rows are one if there are none.
-    pub partition: Vec<usize>,
-    /// How rows are ordered within a partition. Only the columns matter here: rows come sorted.
-    pub order: Vec<SortKey>,
-    /// What is computed; each is a column behind those of the input.
-    pub calls: Vec<WindowCall>,
-}
-
-/// One window function.
-#[derive(Clone, Debug)]
-pub struct WindowCall {
-    /// Which one.
-    pub function: WindowFunction,
-    /// Which rows count. Ranks, `Lag` and `Lead` look at the whole partition whatever it says.
-    pub frame: WindowFrame,
-    /// The logical type of the result.
-    pub data_type: DataType,
-}
-
-/// Window functions. Columns are places in the input.
-#[derive(Clone, Debug)]
-pub enum WindowFunction {
-    /// 1, 2, 3, …; `Int64` or `UInt64`, as all ranks.
-    RowNumber,
-    /// One more than rows that come before the first peer.
-    Rank,
-    /// One more than groups of peers that come before.
-    DenseRank,
-    /// (rank - 1) / (rows of the partition - 1), 0 for a single row; `Float64`.
-    PercentRank,
-    /// Rows up to the last peer / rows of the partition; `Float64`.
-    CumeDist,
-    /// The number of the row's part, from 1, if the partition is cut into so many; the first ones are longer by one.
-    Ntile(u64),
-    /// The value so many rows before (or behind, if negative); outside the partition the default: one value of the
-    /// column's logical type, or NULL.
-    Lag(usize, i64, Option<ArrayRef>),
-    /// The value so many rows behind; see [`WindowFunction::Lag`].
-    Lead(usize, i64, Option<ArrayRef>),
-    /// The frame's first value, NULL or not.
-    FirstValue(usize),
-    /// The frame's last value, NULL or not.
-    LastValue(usize),
-    /// Rows of the frame, or those where the column is not NULL; `Int64` or `UInt64`.
-    Count(Option<usize>),
-    /// NULL if nothing counts. Integers and decimals are summed in 128 bits, and a result that does not fit is an error.
-    Sum(usize),
-    /// NULL if nothing counts. Floats in Arrow's total order.
-    Min(usize),
-    /// NULL if nothing counts. Floats in Arrow's total order.
-    Max(usize),
-    /// NULL if nothing counts. `Float64`; of decimals, a decimal, cut off.
-    Avg(usize),
-}
-
-/// Which rows of a partition count: all begin with its first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum WindowFrame {
-    /// All rows.
-    Partition,
-    /// Up to the row itself.
-    Rows,
-    /// Up to its last peer.
-    Range,
-}
+use crate::pipeline::ir::{WindowCall, WindowFrame, WindowFunction, WindowSpec};
 
 /// Computes window functions.
 #[derive(Debug)]
@@ -116,10 +54,19 @@ pub struct Windows {
 struct Plan {
     spec: WindowSpec,
     input: Vec<DataType>,
+    unit: Unit,
     resources: Resources,
 }
 
-/// Rows of whole partitions.
+/// What must be complete before the results of its rows are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Unit {
+    Row,
+    Peers,
+    Partition,
+}
+
+/// Rows of whole units.
 struct Part<'a> {
     plan: &'a Plan,
     /// The columns that a call reads, each in the plainest form of its type.
@@ -133,7 +80,8 @@ impl Windows {
     /// # Errors
     /// A call reads a column that is not there, or has a result of a type that it cannot have.
     pub fn new(spec: WindowSpec, input: Vec<DataType>, resources: Resources) -> Result<Self> {
-        let plan = Plan { spec, input, resources };
+        let unit = spec.calls.iter().map(Unit::of).max().unwrap_or(Unit::Row);
+        let plan = Plan { spec, input, unit, resources };
         if let Some(column) = plan.columns_read().into_iter().find(|&column| column >= plan.input.len()) {
             return Err(Error::internal(format!("a window over column {column} of {}", plan.input.len())));
         }
@@ -143,72 +91,62 @@ impl Windows {
         Ok(Self { plan: Arc::new(plan) })
     }
 
-    /// The rows of an ordered scan, with one column more for each call; in one ordered morsel, read lazily.
-    ///
-    /// # Errors
-    /// The rows are not ordered.
-    pub fn run(&self, sorted: Arc<dyn Scan>) -> Result<Arc<dyn Scan>> {
-        if !sorted.ordered() && sorted.morsels() > 1 {
-            return Err(Error::internal("a window over rows without an order"));
-        }
-        Ok(Arc::new(Windowed::new(Arc::clone(&self.plan), sorted)))
+    /// What takes sorted rows, and gives them back with one column more for each call.
+    pub fn cursor(&self) -> WindowCursor {
+        WindowCursor::new(Arc::clone(&self.plan))
     }
 }
 
 impl WindowFunction {
-    fn column(&self) -> Option<usize> {
+    /// Whether it is computed here, of a column of this logical type and with a result of that one.
+    pub fn supports(&self, argument: Option<&DataType>, result: &DataType) -> bool {
         use WindowFunction::{
             Avg, Count, CumeDist, DenseRank, FirstValue, Lag, LastValue, Lead, Max, Min, Ntile, PercentRank, Rank,
             RowNumber, Sum,
         };
         match self {
-            RowNumber | Rank | DenseRank | PercentRank | CumeDist | Ntile(_) | Count(None) => None,
-            Lag(column, ..) | Lead(column, ..) | Count(Some(column)) => Some(*column),
-            FirstValue(column) | LastValue(column) | Sum(column) | Min(column) | Max(column) | Avg(column) => {
-                Some(*column)
+            RowNumber | Rank | DenseRank | Ntile(_) | Count(_) => matches!(result, DataType::Int64 | DataType::UInt64),
+            PercentRank | CumeDist => *result == DataType::Float64,
+            Sum(_) | Avg(_) => argument.is_some_and(|argument| aggregate::can_sum(argument, result)),
+            Lag(..) | Lead(..) | FirstValue(_) | LastValue(_) | Min(_) | Max(_) => {
+                argument.is_some_and(|argument| carried_type(argument) == carried_type(result))
             }
         }
     }
 }
 
-impl Plan {
-    /// The columns that must be the same in a partition, then those of its order.
-    fn key_columns(&self) -> impl Iterator<Item = usize> + '_ {
-        self.spec.partition.iter().copied().chain(self.spec.order.iter().map(|key| key.column))
+impl Unit {
+    fn of(call: &WindowCall) -> Self {
+        use WindowFunction::{
+            Avg, Count, CumeDist, DenseRank, FirstValue, Lag, LastValue, Lead, Max, Min, Ntile, PercentRank, Rank,
+            RowNumber, Sum,
+        };
+        match (&call.function, call.frame) {
+            (RowNumber | FirstValue(_), _) => Unit::Row,
+            // So many rows are kept as the state.
+            (Lag(_, back, _), _) if (0..=CHUNK_ROWS as i64).contains(back) => Unit::Row,
+            (Lag(..) | Lead(..) | PercentRank | CumeDist | Ntile(_), _) => Unit::Partition,
+            (Rank | DenseRank, _) => Unit::Peers,
+            (Count(_) | Sum(_) | Min(_) | Max(_) | Avg(_) | LastValue(_), WindowFrame::Rows) => Unit::Row,
+            (Count(_) | Sum(_) | Min(_) | Max(_) | Avg(_) | LastValue(_), WindowFrame::Range) => Unit::Peers,
+            (Count(_) | Sum(_) | Min(_) | Max(_) | Avg(_) | LastValue(_), WindowFrame::Partition) => Unit::Partition,
+        }
     }
+}
 
+impl Plan {
     fn columns_read(&self) -> Vec<usize> {
-        self.key_columns().chain(self.spec.calls.iter().filter_map(|call| call.function.column())).collect()
+        self.spec.keys().chain(self.spec.calls.iter().filter_map(|call| call.function.column())).collect()
     }
 
     fn check(&self, call: &WindowCall) -> Result<()> {
         let argument = call.function.column().and_then(|column| self.input.get(column));
-        let fits = match &call.function {
-            WindowFunction::RowNumber
-            | WindowFunction::Rank
-            | WindowFunction::DenseRank
-            | WindowFunction::Ntile(_)
-            | WindowFunction::Count(_) => matches!(call.data_type, DataType::Int64 | DataType::UInt64),
-            WindowFunction::PercentRank | WindowFunction::CumeDist => call.data_type == DataType::Float64,
-            WindowFunction::Sum(_) | WindowFunction::Avg(_) => {
-                argument.is_some_and(|argument| aggregate::can_sum(argument, &call.data_type))
-            }
-            WindowFunction::Lag(..)
-            | WindowFunction::Lead(..)
-            | WindowFunction::FirstValue(_)
-            | WindowFunction::LastValue(_)
-            | WindowFunction::Min(_)
-            | WindowFunction::Max(_) => {
-                argument.is_some_and(|argument| carried_type(argument) == carried_type(&call.data_type))
-            }
-        };
         match call.function {
             WindowFunction::Ntile(0) => Err(Error::user("NTILE(0): there must be at least one part")),
-            _ if fits => Ok(()),
-            _ => Err(Error::unsupported(format!(
-                "the window function {:?} with a result of type {}",
-                call.function, call.data_type
-            ))),
+            _ if call.function.supports(argument, &call.data_type) => Ok(()),
+            _ => {
+                Err(Error::unsupported(format!("the window function {call} with a result of type {}", call.data_type)))
+            }
         }
     }
 
@@ -224,38 +162,39 @@ impl Plan {
 }
 
 impl Part<'_> {
-    /// The column of one call.
-    fn compute(&self, call: &WindowCall) -> Result<ArrayRef> {
+    /// The column of one call, whose state is that of the rows before these.
+    fn compute(&self, call: &WindowCall, state: &mut State) -> Result<ArrayRef> {
         let column = || {
             let column = call.function.column().and_then(|column| self.columns.get(column)?.as_ref());
             column.ok_or_else(|| Error::internal("a window's argument was not kept"))
         };
+        let (bounds, frame, data_type) = (self.bounds, call.frame, &call.data_type);
         match &call.function {
-            WindowFunction::RowNumber => rank::row_number(self.bounds, &call.data_type),
-            WindowFunction::Rank => rank::rank(self.bounds, &call.data_type),
-            WindowFunction::DenseRank => rank::dense_rank(self.bounds, &call.data_type),
-            WindowFunction::PercentRank => Ok(rank::percent_rank(self.bounds)),
-            WindowFunction::CumeDist => Ok(rank::cume_dist(self.bounds)),
-            WindowFunction::Ntile(parts) => rank::ntile(self.bounds, *parts, &call.data_type),
+            WindowFunction::RowNumber => Ok(rank::row_number(bounds, state, data_type)),
+            WindowFunction::Rank => Ok(rank::rank(bounds, state, data_type)),
+            WindowFunction::DenseRank => Ok(rank::dense_rank(bounds, state, data_type)),
+            WindowFunction::PercentRank => Ok(rank::percent_rank(bounds)),
+            WindowFunction::CumeDist => Ok(rank::cume_dist(bounds)),
+            WindowFunction::Ntile(parts) => Ok(rank::ntile(bounds, *parts, data_type)),
             WindowFunction::Lag(place, offset, default) => {
                 let default = self.plan.default(*place, default.as_ref())?;
-                value::shifted(self.bounds, column()?, offset.saturating_neg(), default)
+                value::shifted(bounds, state, column()?, offset.saturating_neg(), default)
             }
             WindowFunction::Lead(place, offset, default) => {
                 let default = self.plan.default(*place, default.as_ref())?;
-                value::shifted(self.bounds, column()?, *offset, default)
+                value::shifted(bounds, state, column()?, *offset, default)
             }
-            WindowFunction::FirstValue(_) => value::first(self.bounds, column()?),
-            WindowFunction::LastValue(_) => value::last(self.bounds, call.frame, column()?),
-            WindowFunction::Min(_) => value::least(self.bounds, call.frame, column()?, false),
-            WindowFunction::Max(_) => value::least(self.bounds, call.frame, column()?, true),
-            WindowFunction::Count(None) => aggregate::count(self.bounds, call.frame, None, &call.data_type),
-            WindowFunction::Count(_) => aggregate::count(self.bounds, call.frame, Some(column()?), &call.data_type),
+            WindowFunction::FirstValue(_) => value::first(bounds, state, column()?),
+            WindowFunction::LastValue(_) => value::last(bounds, frame, column()?),
+            WindowFunction::Min(_) => value::least(bounds, state, frame, column()?, false),
+            WindowFunction::Max(_) => value::least(bounds, state, frame, column()?, true),
+            WindowFunction::Count(None) => Ok(aggregate::count(bounds, state, frame, None, data_type)),
+            WindowFunction::Count(_) => Ok(aggregate::count(bounds, state, frame, Some(column()?), data_type)),
             WindowFunction::Sum(place) => {
-                aggregate::sum(self.bounds, call.frame, column()?, &self.plan.input[*place], &call.data_type)
+                aggregate::sum(bounds, state, frame, column()?, &self.plan.input[*place], data_type)
             }
             WindowFunction::Avg(place) => {
-                aggregate::average(self.bounds, call.frame, column()?, &self.plan.input[*place], &call.data_type)
+                aggregate::average(bounds, state, frame, column()?, &self.plan.input[*place], data_type)
             }
         }
     }

@@ -10,7 +10,7 @@ use bireme_engine::error::{Error, Result};
 use bireme_engine::morsel::carried_type;
 
 use super::WindowFrame;
-use super::bounds::Bounds;
+use super::bounds::{Bounds, State};
 use super::rank::whole;
 
 /// Whether a sum or an average of `argument` can be a `result`.
@@ -34,55 +34,59 @@ fn scale(data_type: &DataType) -> Option<i8> {
 
 pub(super) fn count(
     bounds: &Bounds,
+    state: &mut State,
     frame: WindowFrame,
     column: Option<&ArrayRef>,
     data_type: &DataType,
-) -> Result<ArrayRef> {
+) -> ArrayRef {
     let nulls = column.and_then(|column| column.logical_nulls());
     let mut counts = Vec::with_capacity(bounds.rows());
-    for (_, groups) in bounds.frames(frame) {
-        let mut count = 0;
+    for (partition, groups) in bounds.frames(frame) {
+        state.enter(bounds, &partition);
         for group in groups {
-            count += match &nulls {
+            let more = match &nulls {
                 None => group.len(),
                 Some(nulls) => group.clone().filter(|&row| nulls.is_valid(row)).count(),
             };
-            counts.resize(group.end, count as u64);
+            state.count += more as u64;
+            counts.resize(group.end, state.count);
         }
     }
-    Ok(whole(counts, data_type))
+    whole(counts, data_type)
 }
 
 pub(super) fn sum(
     bounds: &Bounds,
+    state: &mut State,
     frame: WindowFrame,
     column: &ArrayRef,
     argument: &DataType,
     data_type: &DataType,
 ) -> Result<ArrayRef> {
     if argument.is_floating() {
-        return float_sums(bounds, frame, column, |sum, _| sum);
+        return float_sums(bounds, state, frame, column, |sum, _| sum);
     }
     let factor = factor(argument, data_type)?;
-    exact(bounds, frame, column, data_type, |sum, _| sum.checked_mul(factor))
+    exact(bounds, state, frame, column, data_type, |sum, _| sum.checked_mul(factor))
 }
 
 pub(super) fn average(
     bounds: &Bounds,
+    state: &mut State,
     frame: WindowFrame,
     column: &ArrayRef,
     argument: &DataType,
     data_type: &DataType,
 ) -> Result<ArrayRef> {
     if argument.is_floating() {
-        return float_sums(bounds, frame, column, |sum, count| sum / count as f64);
+        return float_sums(bounds, state, frame, column, |sum, count| sum / count as f64);
     }
     if *data_type == DataType::Float64 {
-        let averages = fold_exact(bounds, frame, column, |sum, count| Some(sum as f64 / count as f64))?;
+        let averages = fold_exact(bounds, state, frame, column, |sum, count| Some(sum as f64 / count as f64))?;
         return Ok(Arc::new(Float64Array::from(averages)));
     }
     let factor = factor(argument, data_type)?;
-    exact(bounds, frame, column, data_type, |sum, count| Some(sum.checked_mul(factor)? / count as i128))
+    exact(bounds, state, frame, column, data_type, |sum, count| Some(sum.checked_mul(factor)? / count as i128))
 }
 
 /// What makes a number of the argument's scale one of the result's.
@@ -94,6 +98,7 @@ fn factor(argument: &DataType, data_type: &DataType) -> Result<i128> {
 
 fn float_sums(
     bounds: &Bounds,
+    state: &mut State,
     frame: WindowFrame,
     column: &ArrayRef,
     result: impl Fn(f64, u64) -> f64,
@@ -101,14 +106,14 @@ fn float_sums(
     let column = cast(column, &DataType::Float64)?;
     let values = column.as_primitive::<Float64Type>();
     let mut sums = Vec::with_capacity(bounds.rows());
-    for (_, groups) in bounds.frames(frame) {
-        let (mut sum, mut count) = (0.0, 0);
+    for (partition, groups) in bounds.frames(frame) {
+        state.enter(bounds, &partition);
         for group in groups {
             for row in group.clone().filter(|&row| values.is_valid(row)) {
-                sum += values.value(row);
-                count += 1;
+                state.float += values.value(row);
+                state.count += 1;
             }
-            sums.resize(group.end, (count > 0).then(|| result(sum, count)));
+            sums.resize(group.end, (state.count > 0).then(|| result(state.float, state.count)));
         }
     }
     Ok(Arc::new(Float64Array::from(sums)))
@@ -116,6 +121,7 @@ fn float_sums(
 
 fn exact(
     bounds: &Bounds,
+    state: &mut State,
     frame: WindowFrame,
     column: &ArrayRef,
     data_type: &DataType,
@@ -129,8 +135,9 @@ fn exact(
         }
         _ => true,
     };
-    let numbers = fold_exact(bounds, frame, column, |sum, count| result(sum, count).filter(|&number| fits(number)))
-        .map_err(|error| error.context(format!("a window's sum as {data_type}")))?;
+    let numbers =
+        fold_exact(bounds, state, frame, column, |sum, count| result(sum, count).filter(|&number| fits(number)))
+            .map_err(|error| error.context(format!("a window's sum as {data_type}")))?;
     Ok(match carried_type(data_type) {
         DataType::UInt64 => Arc::new(numbers.into_iter().map(|n| n.map(|n| n as u64)).collect::<UInt64Array>()),
         DataType::Float64 => Arc::new(numbers.into_iter().map(|n| n.map(|n| n as f64)).collect::<Float64Array>()),
@@ -144,6 +151,7 @@ fn exact(
 /// Folds whole numbers; a frame's sum of more than 128 bits, or a result that does not fit, is an error.
 fn fold_exact<R: Copy>(
     bounds: &Bounds,
+    state: &mut State,
     frame: WindowFrame,
     column: &ArrayRef,
     result: impl Fn(i128, u64) -> Option<R>,
@@ -152,20 +160,20 @@ fn fold_exact<R: Copy>(
     let values = wide(column)?;
     let nulls = column.logical_nulls();
     let mut results = Vec::with_capacity(bounds.rows());
-    for (_, groups) in bounds.frames(frame) {
-        // What leaves 128 bits on the way may come back: the carry counts how often it has.
-        let (mut sum, mut carry, mut count) = (0_i128, 0_i128, 0);
+    for (partition, groups) in bounds.frames(frame) {
+        state.enter(bounds, &partition);
         for group in groups {
             for row in group.clone() {
                 if nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)) {
-                    let (more, overflows) = sum.overflowing_add(values[row]);
-                    carry += if overflows { values[row].signum() } else { 0 };
-                    sum = more;
-                    count += 1;
+                    // What leaves 128 bits on the way may come back: the carry counts how often it has.
+                    let (more, overflows) = state.sum.overflowing_add(values[row]);
+                    state.carry += if overflows { values[row].signum() } else { 0 };
+                    state.sum = more;
+                    state.count += 1;
                 }
             }
-            let whole = || Some(sum).filter(|_| carry == 0).and_then(|sum| result(sum, count));
-            let result = if count > 0 { Some(whole().ok_or_else(overflow)?) } else { None };
+            let whole = || Some(state.sum).filter(|_| state.carry == 0).and_then(|sum| result(sum, state.count));
+            let result = if state.count > 0 { Some(whole().ok_or_else(overflow)?) } else { None };
             results.resize(group.end, result);
         }
     }

@@ -1,10 +1,11 @@
 //! Where partitions and peers begin.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, make_comparator};
-use arrow::compute::SortOptions;
+use arrow::array::{Array, ArrayRef, UInt64Array, make_comparator};
 use arrow::compute::kernels::cmp::distinct;
+use arrow::compute::{SortOptions, concat, take};
 use bireme_engine::error::Result;
 
 use super::WindowFrame;
@@ -14,6 +15,47 @@ use super::WindowFrame;
 pub(super) struct Bounds {
     pub(super) partitions: Vec<usize>,
     pub(super) peers: Vec<usize>,
+    /// Whether the first partition began with rows that are gone.
+    pub(super) continues: bool,
+}
+
+/// What a call knows of the rows of a partition that are gone.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) rows: u64,
+    /// Groups of peers.
+    pub(super) groups: u64,
+    /// Rows that counted, and their sum: whole numbers as `carry * 2^128 + sum`, floats as `float`.
+    pub(super) count: u64,
+    pub(super) sum: i128,
+    pub(super) carry: i128,
+    pub(super) float: f64,
+    /// The best value, the first one, or the last few.
+    pub(super) values: Option<ArrayRef>,
+}
+
+impl State {
+    /// Goes on with a partition, or begins it.
+    pub(super) fn enter(&mut self, bounds: &Bounds, partition: &Range<usize>) {
+        if partition.start > 0 || !bounds.continues {
+            *self = Self::default();
+        }
+    }
+
+    /// The rows of a column behind the values that are kept of a partition which goes on, and how many these are.
+    pub(super) fn before(&mut self, bounds: &Bounds, column: &ArrayRef) -> Result<(ArrayRef, usize)> {
+        match self.values.take().filter(|_| bounds.continues) {
+            Some(values) => Ok((concat(&[values.as_ref(), column.as_ref()])?, values.len())),
+            None => Ok((Arc::clone(column), 0)),
+        }
+    }
+
+    /// Keeps some rows of a column, but not the column.
+    pub(super) fn keep(&mut self, column: &ArrayRef, rows: Range<usize>) -> Result<()> {
+        let places = UInt64Array::from_iter_values(rows.start as u64..rows.end as u64);
+        self.values = (!rows.is_empty()).then(|| take(column, &places, None)).transpose()?;
+        Ok(())
+    }
 }
 
 impl Bounds {

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, UInt64Array};
 use arrow::datatypes::DataType;
-use bireme_engine::error::Result;
 
 use super::WindowFrame;
-use super::bounds::Bounds;
+use super::bounds::{Bounds, State};
 
 /// Numbers that are never NULL, in the type of a call's result.
 pub(super) fn whole(numbers: Vec<u64>, data_type: &DataType) -> ArrayRef {
@@ -17,26 +16,34 @@ pub(super) fn whole(numbers: Vec<u64>, data_type: &DataType) -> ArrayRef {
     }
 }
 
-pub(super) fn row_number(bounds: &Bounds, data_type: &DataType) -> Result<ArrayRef> {
-    let numbers = bounds.partitions().flat_map(|partition| 1..=partition.len() as u64).collect();
-    Ok(whole(numbers, data_type))
+pub(super) fn row_number(bounds: &Bounds, state: &mut State, data_type: &DataType) -> ArrayRef {
+    let mut numbers = Vec::with_capacity(bounds.rows());
+    for partition in bounds.partitions() {
+        state.enter(bounds, &partition);
+        let before = state.rows;
+        state.rows += partition.len() as u64;
+        numbers.extend(before + 1..=state.rows);
+    }
+    whole(numbers, data_type)
 }
 
-pub(super) fn rank(bounds: &Bounds, data_type: &DataType) -> Result<ArrayRef> {
-    Ok(whole(ranks(bounds, |place, _| place), data_type))
+pub(super) fn rank(bounds: &Bounds, state: &mut State, data_type: &DataType) -> ArrayRef {
+    whole(ranks(bounds, state, |place, _| place), data_type)
 }
 
-pub(super) fn dense_rank(bounds: &Bounds, data_type: &DataType) -> Result<ArrayRef> {
-    Ok(whole(ranks(bounds, |_, group| group), data_type))
+pub(super) fn dense_rank(bounds: &Bounds, state: &mut State, data_type: &DataType) -> ArrayRef {
+    whole(ranks(bounds, state, |_, group| group), data_type)
 }
 
 /// A number of each row, from its first peer's place in the partition and the number of its group, both from 1.
-fn ranks(bounds: &Bounds, number: impl Fn(u64, u64) -> u64) -> Vec<u64> {
+fn ranks(bounds: &Bounds, state: &mut State, number: impl Fn(u64, u64) -> u64) -> Vec<u64> {
     let mut ranks = Vec::with_capacity(bounds.rows());
     for (partition, groups) in bounds.frames(WindowFrame::Range) {
-        for (group, peers) in (1..).zip(groups) {
-            let number = number((peers.start - partition.start) as u64 + 1, group);
-            ranks.resize(peers.end, number);
+        state.enter(bounds, &partition);
+        for peers in groups {
+            state.groups += 1;
+            ranks.resize(peers.end, number(state.rows + 1, state.groups));
+            state.rows += peers.len() as u64;
         }
     }
     ranks
@@ -62,7 +69,7 @@ fn shares(bounds: &Bounds, share: impl Fn(usize, usize, usize) -> f64) -> ArrayR
     Arc::new(Float64Array::from(shares))
 }
 
-pub(super) fn ntile(bounds: &Bounds, parts: u64, data_type: &DataType) -> Result<ArrayRef> {
+pub(super) fn ntile(bounds: &Bounds, parts: u64, data_type: &DataType) -> ArrayRef {
     let mut numbers = Vec::with_capacity(bounds.rows());
     for partition in bounds.partitions() {
         let rows = partition.len() as u64;
@@ -72,5 +79,5 @@ pub(super) fn ntile(bounds: &Bounds, parts: u64, data_type: &DataType) -> Result
             numbers.extend(std::iter::repeat_n(part, length as usize));
         }
     }
-    Ok(whole(numbers, data_type))
+    whole(numbers, data_type)
 }

@@ -12,46 +12,14 @@ use arrow::compute::{SortOptions, cast, concat, take};
 use arrow::datatypes::{Decimal128Type, Float64Type, Int64Type};
 use bireme_engine::budget::Budget;
 use bireme_engine::error::ErrorKind;
-use bireme_engine::morsel::{Chunk, MorselReader};
+use bireme_engine::morsel::{Chunk, MorselReader, Scan};
 use proptest::prelude::*;
 
 use self::tables::{Random, chunks, column, types};
 use super::*;
+use crate::pipeline::ir::SortKey;
 
 mod tables;
-
-/// Chunks as an ordered scan of some morsels.
-#[derive(Debug)]
-struct Chunks(Vec<Vec<Chunk>>);
-
-struct ChunkReader(std::vec::IntoIter<Chunk>);
-
-impl Chunks {
-    fn new(chunks: Vec<Chunk>, morsel: usize) -> Self {
-        let chunks = chunks.into_iter().filter(|chunk| chunk.rows > 0).collect::<Vec<_>>();
-        Self(chunks.chunks(morsel).map(<[Chunk]>::to_vec).collect())
-    }
-}
-
-impl Scan for Chunks {
-    fn morsels(&self) -> usize {
-        self.0.len()
-    }
-
-    fn ordered(&self) -> bool {
-        true
-    }
-
-    fn read(&self, morsel: usize) -> Result<Box<dyn MorselReader>> {
-        Ok(Box::new(ChunkReader(self.0[morsel].clone().into_iter())))
-    }
-}
-
-impl MorselReader for ChunkReader {
-    fn next(&mut self) -> Result<Option<Chunk>> {
-        Ok(self.0.next())
-    }
-}
 
 /// Runs calls, and returns the logical columns of input and calls.
 fn run(
@@ -63,18 +31,22 @@ fn run(
 ) -> Result<Vec<ArrayRef>> {
     let mut types = columns.iter().map(|column| column.data_type().clone()).collect::<Vec<_>>();
     let windows = Windows::new(spec.clone(), types.clone(), resources)?;
-    let scan = windows.run(Arc::new(Chunks::new(chunks(columns, chunk_rows, random), 3)))?;
-    assert!(scan.ordered());
     types.extend(spec.calls.iter().map(|call| call.data_type.clone()));
+    let mut cursor = windows.cursor();
+    let mut done = Vec::new();
+    for chunk in chunks(columns, chunk_rows, random) {
+        cursor.push(chunk)?;
+        done.extend(std::iter::from_fn(|| cursor.pop()));
+    }
+    cursor.finish()?;
+    done.extend(std::iter::from_fn(|| cursor.pop()));
+    assert!(!cursor.finish()? && cursor.pop().is_none());
     let mut pieces = vec![Vec::new(); types.len()];
-    for morsel in 0..scan.morsels() {
-        let mut reader = scan.read(morsel)?;
-        while let Some(chunk) = reader.next()? {
-            assert!(chunk.rows > 0);
-            assert_eq!(chunk.columns.len(), types.len());
-            for ((pieces, column), data_type) in pieces.iter_mut().zip(&chunk.columns).zip(&types) {
-                pieces.push(to_logical(column, data_type).unwrap());
-            }
+    for chunk in done {
+        assert!(chunk.rows > 0);
+        assert_eq!(chunk.columns.len(), types.len());
+        for ((pieces, column), data_type) in pieces.iter_mut().zip(&chunk.columns).zip(&types) {
+            pieces.push(to_logical(column, data_type).unwrap());
         }
     }
     let whole = pieces.iter().zip(&types).map(|(pieces, data_type)| match &pieces[..] {
@@ -321,6 +293,7 @@ proptest! {
         frame in prop_oneof![Just(WindowFrame::Partition), Just(WindowFrame::Rows), Just(WindowFrame::Range)],
         keys in 0..4_usize,
         offset in -3..100_i64,
+        unit in prop_oneof![Just(Unit::Row), Just(Unit::Peers), Just(Unit::Partition)],
         chunk_rows in prop_oneof![Just(1_usize), 2..40_usize, Just(1000_usize)],
     ) {
         let mut random = Random::new(seed);
@@ -332,7 +305,10 @@ proptest! {
             2 => (vec![], order(&[0, 1])),
             _ => (vec![0], order(&[1])),
         };
-        let spec = WindowSpec { partition, order, calls: calls(&columns, frame, offset) };
+        let mut calls = calls(&columns, frame, offset);
+        // Without those that need whole partitions, rows go on before their partition is complete.
+        calls.retain(|call| Unit::of(call) <= unit);
+        let spec = WindowSpec { partition, order, calls };
         check(&spec, &columns, chunk_rows, &mut random);
     }
 }
@@ -363,7 +339,7 @@ fn sums_that_do_not_fit_are_errors_and_others_are_not() {
 #[test]
 fn a_partition_that_is_larger_than_the_budget_is_an_error() {
     let columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter_values((0..1000).map(|row| row / 500)))];
-    let spec = one_call(WindowFunction::RowNumber, WindowFrame::Partition, DataType::UInt64);
+    let spec = one_call(WindowFunction::Count(None), WindowFrame::Partition, DataType::UInt64);
     let run = |limit| {
         let resources = Resources { budget: Budget::new(Some(limit)), ..Resources::for_tests() };
         run(&spec, &columns, 100, &mut Random::new(1), resources)
@@ -400,6 +376,91 @@ fn a_row_larger_than_the_budget_is_an_error() {
     assert_eq!(error.kind(), ErrorKind::Resources);
     assert!(error.message().ends_with("raise --memory-limit"), "{error}");
     assert!(run(4 << 20).is_ok());
+}
+
+#[test]
+fn rows_that_depend_on_nothing_later_are_not_kept() {
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from(vec![7; 1000])),
+        Arc::new(Int64Array::from_iter_values((0..1000).map(|row| row / 10))),
+    ];
+    let run = |function, frame, order: Vec<SortKey>| {
+        let calls = vec![WindowCall { function, frame, data_type: DataType::Int64 }];
+        let spec = WindowSpec { partition: vec![0], order, calls };
+        let resources = Resources { budget: Budget::new(Some(3000)), ..Resources::for_tests() };
+        run(&spec, &columns, 100, &mut Random::new(1), resources)
+    };
+    assert!(run(WindowFunction::RowNumber, WindowFrame::Partition, Vec::new()).is_ok());
+    assert!(run(WindowFunction::Lag(1, 3, None), WindowFrame::Partition, Vec::new()).is_ok());
+    assert!(run(WindowFunction::Sum(1), WindowFrame::Rows, order(&[1])).is_ok());
+    assert!(run(WindowFunction::Sum(1), WindowFrame::Range, order(&[1])).is_ok());
+    assert!(run(WindowFunction::Rank, WindowFrame::Partition, order(&[1])).is_ok());
+    assert!(run(WindowFunction::Rank, WindowFrame::Partition, Vec::new()).is_err(), "all rows are peers");
+    assert!(run(WindowFunction::Sum(1), WindowFrame::Partition, order(&[1])).is_err());
+}
+
+/// Chunks as a sorted scan of some morsels.
+#[derive(Debug)]
+struct Sorted(Vec<Vec<Chunk>>);
+
+struct Chunks(std::vec::IntoIter<Chunk>);
+
+impl Scan for Sorted {
+    fn morsels(&self) -> usize {
+        self.0.len()
+    }
+
+    fn ordered(&self) -> bool {
+        true
+    }
+
+    fn read(&self, morsel: usize) -> Result<Box<dyn MorselReader>> {
+        Ok(Box::new(Chunks(self.0[morsel].clone().into_iter())))
+    }
+}
+
+impl MorselReader for Chunks {
+    fn next(&mut self) -> Result<Option<Chunk>> {
+        Ok(self.0.next())
+    }
+}
+
+#[test]
+fn partitions_are_whole_in_one_morsel() {
+    for seed in 0..300 {
+        let mut random = Random::new(seed);
+        // Partitions of any length: of one row, and of several morsels.
+        let longest = [1, 3, 40, 400][random.below(4) as usize];
+        let mut keys = Vec::new();
+        for partition in 0..30_i64 {
+            let key = (partition > 0).then(|| format!("partition {partition}"));
+            keys.extend(std::iter::repeat_n(key, 1 + random.below(longest) as usize));
+        }
+        let rows = keys.len();
+        let columns: Vec<ArrayRef> =
+            vec![Arc::new(Int64Array::from_iter_values(0..rows as i64)), Arc::new(StringArray::from(keys.clone()))];
+        let mut chunks = chunks(&columns, 20, &mut random);
+        chunks.retain(|chunk| chunk.rows > 0);
+        let sorted = Sorted(chunks.chunks(1 + random.below(4) as usize).map(<[Chunk]>::to_vec).collect());
+        let scan = PartitionScan::new(Arc::new(sorted), [(1, DataType::Utf8)]);
+        let mut seen = Vec::new();
+        for morsel in 0..scan.morsels() {
+            let mut reader = scan.read(morsel).unwrap();
+            let mut here: Vec<i64> = Vec::new();
+            while let Some(chunk) = reader.next().unwrap() {
+                assert!(chunk.rows > 0);
+                here.extend(chunk.columns[0].as_primitive::<Int64Type>().values());
+            }
+            assert!(reader.next().unwrap().is_none());
+            if let (Some(&first), Some(&last)) = (here.first(), here.last()) {
+                let (first, last) = (first as usize, last as usize);
+                assert!(first == 0 || keys[first - 1] != keys[first], "seed {seed}");
+                assert!(last + 1 == rows || keys[last] != keys[last + 1], "seed {seed}");
+            }
+            seen.extend(here);
+        }
+        assert_eq!(seen, (0..rows as i64).collect::<Vec<_>>(), "seed {seed}");
+    }
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub fn is_distinct(node: &AggregateExec) -> bool {
     node.aggr_expr().iter().any(|call| call.is_distinct() && !matches!(call.fun().name(), "min" | "max"))
 }
 
-fn is_plain(data_type: &DataType) -> bool {
+pub(super) fn is_plain(data_type: &DataType) -> bool {
     match data_type {
         DataType::Dictionary(_, values) => {
             matches!(values.as_ref(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
@@ -122,12 +122,12 @@ impl Fused {
     }
 }
 
-fn is_value(expr: &Expr) -> bool {
+pub(super) fn is_value(expr: &Expr) -> bool {
     matches!(&expr.kind, ExprKind::Literal(value) if value.logical_null_count() == 0)
 }
 
 /// An argument without a type, which is always NULL, as one that has one.
-fn typed(expr: Expr) -> Expr {
+pub(super) fn typed(expr: Expr) -> Expr {
     match expr.data_type {
         DataType::Null => Expr::literal(new_null_array(&DataType::Int64, 1)),
         _ => expr,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::SchemaRef;
-use bireme_operators::pipeline::ir::{Pipeline, Program, Sink, SlotId, Source, Step};
+use bireme_operators::pipeline::ir::{Branch, Pipeline, Program, Sink, SlotId, Source, Step};
 use bireme_operators::pipeline::run::Leaf;
 
 use super::Fused;
@@ -28,28 +28,35 @@ fn renumber_slots(pipelines: &mut [Pipeline]) -> usize {
     let filled = pipelines.iter().filter_map(|pipeline| pipeline.sink.slot()).collect::<Vec<_>>();
     let mut seen = BTreeSet::new();
     let order = filled.into_iter().filter(|slot| seen.insert(*slot)).collect::<Vec<_>>();
-    let new = |slot: &mut SlotId| {
+    let new = &|slot: &mut SlotId| {
         if let Some(place) = order.iter().position(|known| known == slot) {
             *slot = SlotId(place);
         }
     };
     for pipeline in pipelines {
-        match &mut pipeline.source {
-            Source::Slot(slot) => new(slot),
-            Source::Scan(scan) => scan.partners.iter_mut().for_each(|partner| new(&mut partner.slot)),
-            Source::Exchange(_) => {}
-        }
-        for step in &mut pipeline.steps {
-            if let Step::Probe(slot, _) = step {
-                new(slot);
-            }
-        }
+        renumber_read(&mut pipeline.source, &mut pipeline.steps, new);
         match &mut pipeline.sink {
             Sink::Output => {}
             Sink::Aggregate(slot, _) | Sink::Build(slot, ..) | Sink::Sort(slot, _) | Sink::Collect(slot) => new(slot),
         }
     }
     order.len()
+}
+
+fn renumber_read(source: &mut Source, steps: &mut [Step], new: &impl Fn(&mut SlotId)) {
+    match source {
+        Source::Slot(slot) | Source::Partitions(slot, _) => new(slot),
+        Source::Scan(scan) => scan.partners.iter_mut().for_each(|partner| new(&mut partner.slot)),
+        Source::Exchange(_) => {}
+        Source::Union(branches) => {
+            branches.iter_mut().for_each(|branch| renumber_read(&mut branch.source, &mut branch.steps, new));
+        }
+    }
+    for step in steps {
+        if let Step::Probe(slot, _) = step {
+            new(slot);
+        }
+    }
 }
 
 #[cfg(test)]

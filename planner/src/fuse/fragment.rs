@@ -9,6 +9,8 @@ use bireme_operators::pipeline::ir::{Expr, ExprKind, Pipeline, Sink, SlotId, Sou
 use bireme_operators::pipeline::run::Leaf;
 use datafusion::physical_expr::PhysicalExpr;
 
+use super::window::by_partitions;
+
 /// Pipelines so far, the last of which is still open.
 pub(crate) struct Fused {
     /// Finished pipelines, in an order in which they can run.
@@ -23,6 +25,8 @@ pub(crate) struct Fused {
     pub schema: SchemaRef,
     /// Whether its rows are in the order that the node promises (within each of its lanes).
     pub sorted: bool,
+    /// Whether somebody counts on that.
+    pub keeps_order: bool,
     /// Its lanes: one a rank, or fewer.
     pub lanes: Vec<Pin>,
     /// What it reads from other stages.
@@ -43,6 +47,7 @@ impl Fused {
             types: types_of(&schema),
             schema,
             sorted: false,
+            keeps_order: false,
             lanes,
             inputs: Vec::new(),
             leaves: BTreeMap::new(),
@@ -67,9 +72,17 @@ impl Fused {
 
     /// Ends the open pipeline.
     pub fn end(&mut self, sink: Sink) {
-        let source = self.source.clone();
+        let source = self.reading_source();
         let (steps, types) = (std::mem::take(&mut self.steps), self.types.clone());
         self.pipelines.push(Pipeline { source, steps, sink, types });
+        self.keeps_order = false;
+    }
+
+    /// Where the open pipeline begins, now that it is known whether its order matters.
+    pub fn reading_source(&self) -> Source {
+        let unordered =
+            (!self.keeps_order).then(|| by_partitions(&self.source, &self.steps, &self.pipelines)).flatten();
+        unordered.unwrap_or_else(|| self.source.clone())
     }
 
     /// Takes over the pipelines, inputs and sources of another fragment whose last pipeline has ended; they run first.

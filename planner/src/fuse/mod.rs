@@ -21,11 +21,13 @@
 //! | `AggregateExec` (with the partial one and the exchange below it) | [`aggregate`] |
 //! | `HashJoinExec`, `NestedLoopJoinExec`, `CrossJoinExec` | [`join`] |
 //! | `SortExec`, `SortPreservingMergeExec` | [`sort`] |
+//! | `WindowAggExec`, `BoundedWindowAggExec` | [`window`] |
+//! | `UnionExec`, `InterleaveExec` | [`union`]: branches of one source |
 //! | `GlobalLimitExec`, `LocalLimitExec` | [`limit`] |
 //! | `RepartitionExec`, `CoalescePartitionsExec` | they vanish on one rank; see `stage::fused` |
 //!
 //! What is cheap by itself (filters, projections, limits) follows what is below it: over an island it stays in the island.
-//! What is not (aggregates, joins, sorts) is always fused, and reads an island below it over an exchange. When a fragment
+//! What is not (aggregates, joins, sorts, windows) is always fused, and reads an island below it over an exchange. When a fragment
 //! becomes a stage, [`finish`] drops the columns that nobody reads ([`prune`]) and lets joins tell scans which rows have
 //! partners ([`partners`]).
 
@@ -41,8 +43,11 @@ mod project;
 mod prune;
 mod scan;
 mod sort;
+mod union;
+mod window;
 
 pub(crate) use aggregate::{is_distinct, supported as groups_natively};
 pub(crate) use fragment::{Fused, types_of};
 pub(crate) use join::Join;
 pub use scan::MorselLeaf;
+pub(crate) use window::Window;

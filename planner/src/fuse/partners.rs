@@ -16,41 +16,54 @@
 //!     probe slot 1 BuildSemi on [#0] = …         probe slot 1 BuildSemi on [#0] = …
 //! ```
 //!
-//! Not through a limit, which counts the rows that come, and only if the join's table is complete before the scan begins.
+//! Not through a limit or a window, for which the rows count that come, and only if the join's table is complete before the
+//! scan begins. Each branch of a union is a scan of its own.
 
 use bireme_operators::pipeline::ir::{
     AggregateMode, AggregateSpec, Expr, ExprKind, JoinColumn, Partner, Pipeline, Sink, SlotId, Source, Step,
 };
 
 /// A join that drops rows without a partner, and where its key comes from.
+#[derive(Clone)]
 struct Wish {
     slot: SlotId,
     key: usize,
-    /// Its place among the rows of the pipeline's source.
+    /// Its place among the rows of the source.
     column: usize,
+}
+
+/// The way from a source, which may be a branch of a union, to the sink.
+struct Path {
+    /// The number of the branch, then that of the branch within it, …
+    branch: Vec<usize>,
+    /// How many columns a scan has; `None` if it is no scan.
+    scanned: Option<usize>,
+    steps: Vec<Step>,
 }
 
 /// Puts partners into the scans of pipelines that are in an order in which they can run.
 pub(super) fn find_partners(pipelines: &mut [Pipeline]) {
     for place in 0..pipelines.len() {
-        for wish in wishes(&pipelines[place]) {
-            grant(pipelines, place, wish);
+        for path in paths(&pipelines[place]) {
+            for wish in wishes(&path) {
+                grant(pipelines, place, &path.branch, wish);
+            }
         }
     }
 }
 
-/// Hands a wish down to the scan that a pipeline's rows come from.
-fn grant(pipelines: &mut [Pipeline], place: usize, wish: Wish) {
-    let slot = match &mut pipelines[place].source {
-        Source::Scan(scan) => {
+/// Hands a wish down to the scan that the rows of a path come from.
+fn grant(pipelines: &mut [Pipeline], place: usize, branch: &[usize], wish: Wish) {
+    let slot = match source_at(&mut pipelines[place].source, branch) {
+        Some(Source::Scan(scan)) => {
             let partner = Partner { column: scan.projection[wish.column], slot: wish.slot, key: wish.key };
             if !scan.partners.contains(&partner) {
                 scan.partners.push(partner);
             }
             return;
         }
-        Source::Slot(slot) => *slot,
-        Source::Exchange(_) => return,
+        Some(Source::Slot(slot)) => *slot,
+        Some(Source::Partitions(..) | Source::Exchange(_) | Source::Union(_)) | None => return,
     };
     let fills = |slot: SlotId| pipelines.iter().position(|pipeline| pipeline.sink.slot() == Some(slot));
     let (Some(maker), Some(builder)) = (fills(slot), fills(wish.slot)) else { return };
@@ -60,8 +73,12 @@ fn grant(pipelines: &mut [Pipeline], place: usize, wish: Wish) {
         return;
     }
     let Some(column) = grouped_by(spec, wish.column) else { return };
-    let Some(column) = origins(&pipelines[maker]).and_then(|origins| origins[column]) else { return };
-    grant(pipelines, maker, Wish { column, ..wish });
+    for path in paths(&pipelines[maker]) {
+        let origin = path.steps.iter().try_fold(Origin::of(&path), Origin::behind);
+        if let Some(column) = origin.and_then(|origin| origin.of_column(column)) {
+            grant(pipelines, maker, &path.branch, Wish { column, ..wish.clone() });
+        }
+    }
 }
 
 /// The column of the input that a column of the groups is.
@@ -70,69 +87,88 @@ fn grouped_by(spec: &AggregateSpec, column: usize) -> Option<usize> {
     spec.keys.get(column).copied().filter(|_| complete)
 }
 
-/// The joins of a pipeline that drop rows of its source, in order.
-fn wishes(pipeline: &Pipeline) -> Vec<Wish> {
+fn paths(pipeline: &Pipeline) -> Vec<Path> {
+    let mut found = Vec::new();
+    add_paths(&pipeline.source, Vec::new(), pipeline.steps.clone(), &mut found);
+    found
+}
+
+fn add_paths(source: &Source, branch: Vec<usize>, steps: Vec<Step>, found: &mut Vec<Path>) {
+    match source {
+        Source::Union(branches) => {
+            for (number, within) in branches.iter().enumerate() {
+                let branch = [branch.as_slice(), &[number]].concat();
+                add_paths(&within.source, branch, [within.steps.as_slice(), &steps].concat(), found);
+            }
+        }
+        Source::Scan(scan) => found.push(Path { branch, scanned: Some(scan.projection.len()), steps }),
+        Source::Slot(_) | Source::Partitions(..) | Source::Exchange(_) => {
+            found.push(Path { branch, scanned: None, steps });
+        }
+    }
+}
+
+fn source_at<'a>(source: &'a mut Source, branch: &[usize]) -> Option<&'a mut Source> {
+    match (branch, source) {
+        ([], source) => Some(source),
+        ([number, within @ ..], Source::Union(branches)) => source_at(&mut branches.get_mut(*number)?.source, within),
+        _ => None,
+    }
+}
+
+/// The joins on a path that drop rows of its source, in order.
+fn wishes(path: &Path) -> Vec<Wish> {
     let mut wishes = Vec::new();
-    let mut origin = Origin::of(pipeline);
-    for step in &pipeline.steps {
+    let mut origin = Origin::of(path);
+    for step in &path.steps {
         if let Step::Probe(slot, spec) = step
             && spec.kind.drops_unmatched_probe_rows()
             && !spec.nulls_match
         {
             let keys = spec.probe_keys.iter().enumerate();
-            wishes.extend(
-                keys.filter_map(|(key, &column)| Some(Wish { slot: *slot, key, column: origin.of_column(column)? })),
-            );
+            let wish =
+                |(key, &column): (usize, &usize)| Some(Wish { slot: *slot, key, column: origin.of_column(column)? });
+            wishes.extend(keys.filter_map(wish));
         }
-        if !origin.pass(step) {
-            break;
+        match origin.behind(step) {
+            Some(behind) => origin = behind,
+            None => break,
         }
     }
     wishes
-}
-
-/// For each column that reaches the sink the source's column that it is; `None` if a limit is on the way.
-fn origins(pipeline: &Pipeline) -> Option<Vec<Option<usize>>> {
-    let mut origin = Origin::of(pipeline);
-    let passed = pipeline.steps.iter().all(|step| origin.pass(step));
-    passed.then(|| (0..pipeline.types.len()).map(|column| origin.of_column(column)).collect())
 }
 
 /// For each column of the space at hand the source's column that it is; before the first projection all are themselves.
 struct Origin(Option<Vec<Option<usize>>>);
 
 impl Origin {
-    fn of(pipeline: &Pipeline) -> Self {
-        match &pipeline.source {
-            Source::Scan(scan) => Self(Some((0..scan.projection.len()).map(Some).collect())),
-            Source::Slot(_) | Source::Exchange(_) => Self(None),
-        }
+    fn of(path: &Path) -> Self {
+        Self(path.scanned.map(|columns| (0..columns).map(Some).collect()))
     }
 
     fn of_column(&self, column: usize) -> Option<usize> {
         self.0.as_ref().map_or(Some(column), |columns| columns[column])
     }
 
-    /// Goes on behind a step; false if it counts the rows that come.
-    fn pass(&mut self, step: &Step) -> bool {
+    /// Behind a step; `None` if the rows count that come to it.
+    fn behind(self, step: &Step) -> Option<Self> {
         match step {
-            Step::Filter(_) => {}
-            Step::Limit { .. } => return false,
+            Step::Filter(_) => Some(self),
+            Step::Limit { .. } | Step::Window(..) => None,
             Step::Project(exprs) => {
                 let through = |expr: &Expr| match expr.kind {
                     ExprKind::Column(column) => self.of_column(column),
                     _ => None,
                 };
-                self.0 = Some(exprs.iter().map(through).collect());
+                Some(Self(Some(exprs.iter().map(through).collect())))
             }
             Step::Probe(_, spec) => {
                 let through = |column: &JoinColumn| match column {
                     JoinColumn::Probe(column) => self.of_column(*column),
                     JoinColumn::Build(_) | JoinColumn::Mark => None,
                 };
-                self.0 = Some(spec.output.iter().map(through).collect());
+                Some(Self(Some(spec.output.iter().map(through).collect())))
             }
         }
-        true
     }
 }

@@ -6,13 +6,16 @@
 //!     project [#0]                            project [#0]
 //! ```
 //!
-//! A pipeline's columns change at its source, at projections and at probes; between them they have one numbering, a *space*.
-//! Going backwards, each consumer says what it reads of its space; going forwards, each space is renumbered without the
-//! rest. Pipelines are looked at last to first, so that a build side learns from its probe what it need not keep.
+//! A pipeline's columns change at its source, at projections, windows and probes; between them they have one numbering, a
+//! *space*. Going backwards, each consumer says what it reads of its space; going forwards, each space is renumbered without
+//! the rest. Pipelines are looked at last to first, so that a build side learns from its probe what it need not keep. The
+//! branches of a union drop the same columns; one that cannot leave them out at its source gets a projection.
 
 use std::collections::BTreeMap;
 
-use bireme_operators::pipeline::ir::{AggregateMode, JoinColumn, JoinSpec, Pipeline, Sink, SlotId, Source, Step};
+use bireme_operators::pipeline::ir::{
+    AggregateMode, Branch, Expr, JoinColumn, JoinSpec, Pipeline, Sink, SlotId, Source, Step, WindowSpec,
+};
 
 /// The columns of a space that are read.
 type Needed = Vec<bool>;
@@ -27,9 +30,13 @@ pub fn prune(pipelines: &mut [Pipeline]) {
             *spec = known.clone();
             retain(probe_types, probe_needed);
         }
-        let widths = widths(pipeline);
-        let needed = needed(pipeline, &widths);
-        rewrite(pipeline, &needed, &mut probes);
+        let widths = widths(&pipeline.source, &pipeline.steps);
+        let needed = needed(&pipeline.steps, &widths, |width| sink_reads(&pipeline.sink, width));
+        let renumber = rewrite(&mut pipeline.source, &mut pipeline.steps, &needed, &mut probes);
+        if let Some(last) = needed.last() {
+            retain(&mut pipeline.types, last);
+        }
+        renumber_sink(&mut pipeline.sink, &renumber);
     }
     // A build side that dropped columns renumbered those that its probe names.
     let mut builds = BTreeMap::<SlotId, JoinSpec>::new();
@@ -38,59 +45,70 @@ pub fn prune(pipelines: &mut [Pipeline]) {
             builds.insert(*slot, spec.clone());
         }
     }
-    for step in pipelines.iter_mut().flat_map(|pipeline| &mut pipeline.steps) {
-        if let Step::Probe(slot, spec) = step
-            && let Some(build) = builds.get(slot)
-        {
-            *spec = build.clone();
-        }
+    for pipeline in pipelines {
+        for_each_step(&mut pipeline.source, &mut pipeline.steps, &mut |step| {
+            if let Step::Probe(slot, spec) = step
+                && let Some(build) = builds.get(slot)
+            {
+                *spec = build.clone();
+            }
+        });
     }
 }
 
+/// All steps, those of branches before those behind them.
+fn for_each_step(source: &mut Source, steps: &mut [Step], change: &mut impl FnMut(&mut Step)) {
+    if let Source::Union(branches) = source {
+        branches.iter_mut().for_each(|branch| for_each_step(&mut branch.source, &mut branch.steps, change));
+    }
+    steps.iter_mut().for_each(change);
+}
+
 /// The number of columns of each space.
-fn widths(pipeline: &Pipeline) -> Vec<Option<usize>> {
-    let mut widths = vec![match &pipeline.source {
+fn widths(source: &Source, steps: &[Step]) -> Vec<Option<usize>> {
+    let mut last = match source {
         Source::Scan(scan) => Some(scan.projection.len()),
+        Source::Union(branches) => branches.first().map(|branch| branch.types.len()),
         // What a slot or an exchange holds is fixed: nothing can be left out at its source.
-        Source::Exchange(_) | Source::Slot(_) => None,
-    }];
-    for step in &pipeline.steps {
-        match step {
-            Step::Project(exprs) => widths.push(Some(exprs.len())),
-            Step::Probe(_, spec) => widths.push(Some(spec.output.len())),
-            Step::Filter(_) | Step::Limit { .. } => {}
-        }
+        Source::Exchange(_) | Source::Slot(_) | Source::Partitions(..) => None,
+    };
+    let mut widths = vec![last];
+    for step in steps {
+        last = match step {
+            Step::Project(exprs) => Some(exprs.len()),
+            Step::Probe(_, spec) => Some(spec.output.len()),
+            Step::Window(spec, _) => last.map(|width| width + spec.calls.len()),
+            Step::Filter(_) | Step::Limit { .. } => continue,
+        };
+        widths.push(last);
     }
     widths
 }
 
-/// What is read of each space; `None` where all of it stays.
-fn needed(pipeline: &Pipeline, widths: &[Option<usize>]) -> Vec<Option<Needed>> {
+/// The columns that a sink reads of the so many that reach it.
+fn sink_reads(sink: &Sink, width: usize) -> Vec<usize> {
+    match sink {
+        Sink::Output | Sink::Sort(..) | Sink::Collect(_) => (0..width).collect(),
+        // A final aggregation reads states behind the keys, in order; its calls speak of columns on the partial side.
+        Sink::Aggregate(_, spec) if spec.mode == AggregateMode::Final => (0..width).collect(),
+        Sink::Aggregate(_, spec) => {
+            let calls = spec.calls.iter();
+            let read = calls.flat_map(|call| call.arguments.iter().map(|(column, _)| *column).chain(call.filter));
+            spec.keys.iter().copied().chain(read).collect()
+        }
+        Sink::Build(_, spec, probe) => build_columns(spec, probe.len()),
+    }
+}
+
+/// What is read of each space, if `reads` is what is read of the last one; `None` where all of it stays.
+fn needed(steps: &[Step], widths: &[Option<usize>], reads: impl Fn(usize) -> Vec<usize>) -> Vec<Option<Needed>> {
     let mut needed: Vec<Option<Needed>> = widths.iter().map(|width| width.map(|width| vec![false; width])).collect();
     let mut space = widths.len() - 1;
-    let mut read = |space: usize, columns: &[usize]| {
-        if let Some(needed) = &mut needed[space] {
-            columns.iter().for_each(|&column| needed[column] = true);
-        }
-    };
-    let all = |space: usize| (0..widths[space].unwrap_or(0)).collect::<Vec<_>>();
-    match &pipeline.sink {
-        Sink::Output | Sink::Sort(..) | Sink::Collect(_) => read(space, &all(space)),
-        Sink::Aggregate(_, spec) => {
-            read(space, &spec.keys);
-            // A final aggregation reads states behind the keys, in order; its calls speak of columns on the partial side.
-            if spec.mode == AggregateMode::Final {
-                read(space, &all(space));
-            }
-            for call in spec.calls.iter().filter(|_| spec.mode != AggregateMode::Final) {
-                read(space, &call.arguments.iter().map(|(column, _)| *column).collect::<Vec<_>>());
-                read(space, &call.filter.into_iter().collect::<Vec<_>>());
-            }
-        }
-        Sink::Build(_, spec, probe) => read(space, &build_columns(spec, probe.len())),
+    if let Some(needed) = &mut needed[space] {
+        reads(needed.len()).into_iter().for_each(|column| needed[column] = true);
     }
     // Outputs of projections and probes that nobody reads do not read anything themselves.
-    for step in pipeline.steps.iter().rev() {
+    for step in steps.iter().rev() {
         match step {
             Step::Filter(expr) => {
                 if let Some(needed) = &mut needed[space] {
@@ -123,7 +141,30 @@ fn needed(pipeline: &Pipeline, widths: &[Option<usize>]) -> Vec<Option<Needed>> 
                     read.into_iter().for_each(|column| needed[column] = true);
                 }
             }
+            Step::Window(spec, _) => {
+                let kept = needed[space].clone().unwrap_or_default();
+                space -= 1;
+                if let Some(before) = &mut needed[space] {
+                    let calls = spec.calls.iter().zip(&kept[before.len()..]).filter(|(_, kept)| **kept);
+                    let read = spec.keys().chain(calls.filter_map(|(call, _)| call.function.column()));
+                    before.iter_mut().zip(&kept).for_each(|(needed, kept)| *needed |= kept);
+                    read.for_each(|column| before[column] = true);
+                }
+            }
         }
+    }
+    for step in steps {
+        match step {
+            Step::Filter(_) | Step::Limit { .. } => continue,
+            // What comes in goes out.
+            Step::Window(..) => {
+                if let [Some(before), Some(behind)] = &mut needed[space..=space + 1] {
+                    behind[..before.len()].copy_from_slice(before);
+                }
+            }
+            Step::Project(_) | Step::Probe(..) => {}
+        }
+        space += 1;
     }
     needed
 }
@@ -166,39 +207,72 @@ fn retain<T>(items: &mut Vec<T>, needed: &Option<Needed>) {
     }
 }
 
-/// Renumbers a pipeline's columns, and tells what its probes have become, with what is left of the rows that probe.
+/// Renumbers the columns of steps, and tells what their probes have become, with what is left of the rows that probe. What
+/// comes out are the new places of the columns of the last space.
 fn rewrite(
-    pipeline: &mut Pipeline,
+    source: &mut Source,
+    steps: &mut [Step],
     needed: &[Option<Needed>],
     probes: &mut BTreeMap<SlotId, (JoinSpec, Option<Needed>)>,
-) {
+) -> Renumber {
     let mut space = 0;
     let mut renumber = Renumber::of(&needed[0]);
-    if let Source::Scan(scan) = &mut pipeline.source {
-        retain(&mut scan.projection, &needed[0]);
+    match source {
+        Source::Scan(scan) => retain(&mut scan.projection, &needed[0]),
+        Source::Union(branches) => {
+            for branch in branches {
+                prune_branch(branch, needed[0].as_deref().unwrap_or(&[]), probes);
+            }
+        }
+        Source::Exchange(_) | Source::Slot(_) | Source::Partitions(..) => {}
     }
-    for step in &mut pipeline.steps {
+    for step in steps {
         match step {
             Step::Filter(expr) => *expr = expr.with_columns(&|column| renumber.place(column)),
-            Step::Limit { .. } => {}
+            Step::Limit { .. } => continue,
             Step::Project(exprs) => {
-                space += 1;
-                retain(exprs, &needed[space]);
+                retain(exprs, &needed[space + 1]);
                 exprs.iter_mut().for_each(|expr| *expr = expr.with_columns(&|column| renumber.place(column)));
-                renumber = Renumber::of(&needed[space]);
             }
             Step::Probe(slot, spec) => {
                 let before = &needed[space];
-                space += 1;
-                retain(&mut spec.output, &needed[space]);
+                retain(&mut spec.output, &needed[space + 1]);
                 renumber_probe(spec, before, &renumber);
                 probes.insert(*slot, (spec.clone(), before.clone()));
-                renumber = Renumber::of(&needed[space]);
+            }
+            Step::Window(spec, types) => {
+                retain(types, &needed[space]);
+                renumber_window(spec, &needed[space], &needed[space + 1], &renumber);
             }
         }
+        if !matches!(step, Step::Filter(_)) {
+            space += 1;
+            renumber = Renumber::of(&needed[space]);
+        }
     }
-    retain(&mut pipeline.types, &needed[space]);
-    match &mut pipeline.sink {
+    renumber
+}
+
+/// Leaves out all columns of a branch but those that are kept of the union.
+fn prune_branch(branch: &mut Branch, kept: &[bool], probes: &mut BTreeMap<SlotId, (JoinSpec, Option<Needed>)>) {
+    let columns = (0..kept.len()).filter(|&column| kept[column]).collect::<Vec<_>>();
+    let reads = |branch: &Branch, columns: &[usize]| {
+        needed(&branch.steps, &widths(&branch.source, &branch.steps), |_| columns.to_vec())
+    };
+    let mut needed = reads(branch, &columns);
+    // The last steps may read more, or nothing can be left out.
+    let as_wanted = needed.last().is_some_and(|last| last.as_deref() == Some(kept));
+    if !as_wanted && columns.len() < kept.len() {
+        let exprs = columns.iter().map(|&column| Expr::column(column, branch.types[column].clone()));
+        branch.steps.push(Step::Project(exprs.collect()));
+        needed = reads(branch, &(0..columns.len()).collect::<Vec<_>>());
+    }
+    rewrite(&mut branch.source, &mut branch.steps, &needed, probes);
+    retain(&mut branch.types, &Some(kept.to_vec()));
+}
+
+fn renumber_sink(sink: &mut Sink, renumber: &Renumber) {
+    match sink {
         Sink::Output | Sink::Sort(..) | Sink::Collect(_) => {}
         Sink::Aggregate(_, spec) => {
             spec.keys.iter_mut().for_each(|column| *column = renumber.place(*column));
@@ -207,8 +281,15 @@ fn rewrite(
                 call.filter = call.filter.map(|column| renumber.place(column));
             }
         }
-        Sink::Build(_, spec, probe) => renumber_build(spec, probe.len(), &renumber),
+        Sink::Build(_, spec, probe) => renumber_build(spec, probe.len(), renumber),
     }
+}
+
+fn renumber_window(spec: &mut WindowSpec, before: &Option<Needed>, behind: &Option<Needed>, renumber: &Renumber) {
+    if let (Some(before), Some(behind)) = (before, behind) {
+        retain(&mut spec.calls, &Some(behind[before.len()..].to_vec()));
+    }
+    *spec = spec.with_columns(&|column| renumber.place(column));
 }
 
 fn renumber_probe(spec: &mut JoinSpec, before: &Option<Needed>, renumber: &Renumber) {

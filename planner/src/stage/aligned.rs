@@ -9,9 +9,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use super::{Builder, Fragment, lane_count_bug, with_children};
 
 impl Builder {
-    pub(super) fn aligned(&mut self, node: &Arc<dyn ExecutionPlan>) -> Result<Fragment> {
-        let children = node.children().into_iter().cloned().collect::<Vec<_>>();
-        let mut parts = children.iter().map(|child| self.visit_island(child)).collect::<Result<Vec<_>>>()?;
+    pub(super) fn aligned(&mut self, node: &Arc<dyn ExecutionPlan>, mut parts: Vec<Fragment>) -> Result<Fragment> {
         let counts: Vec<usize> = parts.iter().map(|part| part.lanes.len()).collect();
         if counts.iter().any(|&count| count != node.output_partitioning().partition_count()) {
             return Err(lane_count_bug(node, &counts));
@@ -39,7 +37,7 @@ impl Builder {
     }
 }
 
-fn conflicts(have: Pin, want: Pin) -> bool {
+pub(super) fn conflicts(have: Pin, want: Pin) -> bool {
     matches!((have, want), (Pin::Rank(a), Pin::Rank(b)) if a != b)
 }
 

@@ -26,10 +26,11 @@ use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::scalar_subquery::ScalarSubqueryExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use super::{Builder, Fragment, Part, received};
-use crate::fuse::{Fused, Join, groups_natively, is_distinct, types_of};
+use crate::fuse::{Fused, Join, Window, groups_natively, is_distinct, types_of};
 
 type Node = Arc<dyn ExecutionPlan>;
 
@@ -51,10 +52,10 @@ impl Builder {
             return self.light(node, may, |fused| fused.projection(projection));
         }
         if let Some(limit) = node.downcast_ref::<LocalLimitExec>() {
-            return self.light(node, true, |fused| Ok(fused.limit(0, Some(limit.fetch()), limit.schema())));
+            return self.fused_limit(node, 0, Some(limit.fetch())).map(Some);
         }
         if let Some(limit) = node.downcast_ref::<GlobalLimitExec>() {
-            return self.light(node, true, |fused| Ok(fused.limit(limit.skip(), limit.fetch(), limit.schema())));
+            return self.fused_limit(node, limit.skip(), limit.fetch()).map(Some);
         }
         if node.is::<CooperativeExec>() {
             return self.light(node, true, Ok);
@@ -77,13 +78,21 @@ impl Builder {
         if let Some(join) = Join::of(node) {
             return self.fused_join(&join);
         }
+        match Window::of(node) {
+            Some(Ok(window)) => return self.fused_window(&window).map(|fused| Some(fused.into())),
+            Some(Err(reason)) => self.graph.notes.push(format!("window functions in an island: {reason}")),
+            None => {}
+        }
+        if node.is::<UnionExec>() || node.is::<InterleaveExec>() {
+            return self.fused_union(node).map(Some);
+        }
         if node.children().is_empty() {
             return self.fused_leaf(node);
         }
         Ok(None)
     }
 
-    fn slot(&mut self) -> SlotId {
+    pub(super) fn slot(&mut self) -> SlotId {
         self.slots += 1;
         SlotId(self.slots - 1)
     }
@@ -102,6 +111,16 @@ impl Builder {
                 Ok(Some(fused.into()))
             }
             Part::Island(child) => self.over(node, child).map(|fragment| Some(Part::Island(fragment))),
+        }
+    }
+
+    /// The first rows are those of the order that the input promises.
+    fn fused_limit(&mut self, node: &Node, skip: usize, fetch: Option<usize>) -> Result<Part> {
+        let input = node.children()[0];
+        let part = self.visit(input)?;
+        match self.in_order(part, input)? {
+            Part::Fused(fused) => Ok(fused.limit(skip, fetch, node.schema()).into()),
+            Part::Island(child) => self.over(node, child).map(Part::Island),
         }
     }
 
@@ -145,14 +164,14 @@ impl Builder {
     }
 
     /// Everything into one lane.
-    fn gathered(&mut self, fused: Fused) -> Result<Fused> {
+    pub(super) fn gathered(&mut self, fused: Fused) -> Result<Fused> {
         if fused.lanes.len() == 1 {
             return Ok(fused);
         }
         self.exchanged(fused, Route::Gather, vec![Pin::Free], Feed::Lanes(vec![0]))
     }
 
-    fn exchanged(&mut self, fused: Fused, route: Route, lanes: Vec<Pin>, feed: Feed) -> Result<Fused> {
+    pub(super) fn exchanged(&mut self, fused: Fused, route: Route, lanes: Vec<Pin>, feed: Feed) -> Result<Fused> {
         let schema = Arc::clone(&fused.schema);
         let exchange = self.send(fused.into(), route, None)?;
         let mut reading = Fused::reading(Source::Exchange(exchange), schema, lanes);
@@ -175,11 +194,12 @@ impl Builder {
     }
 
     fn fused_merge(&mut self, node: &Node, merge: &SortPreservingMergeExec) -> Result<Option<Part>> {
-        let fused = match self.visit(merge.input())? {
+        let mut fused = match self.visit(merge.input())? {
             Part::Fused(fused) => *fused,
             Part::Island(child) => return self.merge(node, merge, child).map(|fragment| Some(Part::Island(fragment))),
         };
         if fused.sorted && fused.lanes.len() == 1 {
+            fused.keeps_order = true;
             return Ok(Some(fused.limit(0, merge.fetch(), node.schema()).into()));
         }
         let slot = self.slot();
@@ -326,7 +346,7 @@ impl Builder {
 
     /// A part in the lanes that an island above `node` expects.
     pub(super) fn as_island(&mut self, part: Part, node: &Node) -> Result<Fragment> {
-        let fused = match part {
+        let mut fused = match part {
             Part::Island(fragment) => return Ok(fragment),
             Part::Fused(fused) => *fused,
         };
@@ -334,6 +354,7 @@ impl Builder {
         let lanes = partitioning.partition_count();
         let order = node.properties().output_ordering().cloned();
         let keeps_order = fused.sorted && fused.lanes.len() == 1 && lanes == 1;
+        fused.keeps_order |= keeps_order;
         let route = match &partitioning {
             _ if lanes == 1 => Route::Gather,
             // A key that was projected away is known to nobody who could rely on it.

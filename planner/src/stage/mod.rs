@@ -9,7 +9,7 @@
 //! | `CoalescePartitionsExec` | one | cut: gather; a LIMIT moves onto the exchange ([`gather`]) |
 //! | `SortPreservingMergeExec` | one | cut below it: lanes are kept and merged behind the exchange ([`merge`]) |
 //! | collected side of a join | those of the other side | cut: broadcast to every rank that runs the join ([`collected`]) |
-//! | `UnionExec` | those of all children, concatenated | same island ([`union`]) |
+//! | `UnionExec` | those of all children, concatenated | same island ([`union`]), or one stage of branches ([`fused_union`]) |
 //! | other nodes with several children | the same in every child | same island ([`aligned`]) |
 //! | `ScalarSubqueryExec` | those of its input | subqueries become stages that others wait for ([`subquery`]) |
 //! | `RecursiveQueryExec` | one, on rank 0 | not cut: its rounds run in one place ([`whole`]) |
@@ -20,9 +20,12 @@
 mod aligned;
 mod collected;
 mod fused;
+mod fused_union;
+mod fused_window;
 mod gather;
 mod leaf;
 mod merge;
+mod order;
 mod repartition;
 mod result;
 mod shared;
@@ -104,6 +107,7 @@ pub fn build(plan: &Arc<dyn ExecutionPlan>, goal: &Goal, ranks: usize, world: Is
     let mut builder = Builder { world, ranks, graph, leaves: 0, slots: 0, scalars, shared, has_islands: false };
     builder.find_shared(plan);
     let part = builder.visit(plan)?;
+    let part = builder.in_order(part, plan)?;
     builder.deliver(part, goal)?;
     Ok(Cut { graph: builder.graph, has_islands: builder.has_islands })
 }
@@ -197,7 +201,8 @@ impl Builder {
             return self.merge(node, merge, child);
         }
         if node.is::<UnionExec>() {
-            return self.union(node);
+            let children = self.visit_islands(node)?;
+            return self.union(node, children);
         }
         if node.is::<RecursiveQueryExec>() {
             return self.whole(node, "a recursive query runs its rounds in one place");
@@ -209,8 +214,15 @@ impl Builder {
                 self.over(node, child)
             }
             _ if collected::side(node).is_some() => self.collected(node),
-            _ => self.aligned(node),
+            _ => {
+                let children = self.visit_islands(node)?;
+                self.aligned(node, children)
+            }
         }
+    }
+
+    fn visit_islands(&mut self, node: &Arc<dyn ExecutionPlan>) -> Result<Vec<Fragment>> {
+        node.children().into_iter().map(|child| self.visit_island(child)).collect()
     }
 
     /// A node that works lane by lane, over its input.

@@ -8,9 +8,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use super::{Builder, Fragment, lane_count_bug, with_children};
 
 impl Builder {
-    pub(super) fn union(&mut self, node: &Arc<dyn ExecutionPlan>) -> Result<Fragment> {
-        let children = node.children().into_iter().cloned().collect::<Vec<_>>();
-        let parts = children.iter().map(|child| self.visit_island(child)).collect::<Result<Vec<_>>>()?;
+    pub(super) fn union(&mut self, node: &Arc<dyn ExecutionPlan>, parts: Vec<Fragment>) -> Result<Fragment> {
         let templates = parts.iter().map(|part| Arc::clone(&part.template)).collect();
         let counts: Vec<usize> = parts.iter().map(|part| part.lanes.len()).collect();
         let mut whole = Fragment::nothing(with_children(node, templates)?);

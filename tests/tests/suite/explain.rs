@@ -6,7 +6,7 @@ use bireme::Session;
 use bireme_tests::tpch;
 
 /// Name, ranks, and query of each golden text; `qN` is a TPC-H query.
-const PLANS: [(&str, usize, &str); 14] = [
+const PLANS: [(&str, usize, &str); 18] = [
     ("values", 1, "SELECT 1 AS one, 'x' AS x"),
     ("filter", 1, "SELECT n_name FROM nation WHERE n_regionkey = 2"),
     ("aggregate_one_rank", 1, "SELECT l_returnflag, COUNT(*) AS c FROM lineitem GROUP BY l_returnflag"),
@@ -29,6 +29,28 @@ const PLANS: [(&str, usize, &str); 14] = [
     ("union", 3, "SELECT n_name AS name FROM nation UNION ALL SELECT r_name FROM region"),
     ("recursive", 3, "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 5) SELECT * FROM t"),
     ("window", 3, "SELECT o_orderkey, RANK() OVER (PARTITION BY o_custkey ORDER BY o_totalprice) AS r FROM orders"),
+    (
+        "windows_over_one_order",
+        1,
+        "SELECT o_custkey, ROW_NUMBER() OVER (PARTITION BY o_custkey ORDER BY o_orderdate) AS n, \
+         SUM(o_totalprice) OVER (PARTITION BY o_custkey) AS s FROM orders",
+    ),
+    (
+        "window_in_order",
+        1,
+        "SELECT o_orderkey, SUM(o_shippriority) OVER (ORDER BY o_orderkey) AS s FROM orders ORDER BY o_orderkey LIMIT 3",
+    ),
+    (
+        "window_in_an_island",
+        1,
+        "SELECT o_orderkey, NTH_VALUE(o_orderkey, 2) OVER (PARTITION BY o_custkey ORDER BY o_orderdate) AS n FROM orders",
+    ),
+    (
+        "union_of_unequal_branches",
+        3,
+        "SELECT k, COUNT(*) AS c FROM (SELECT o_orderkey AS k FROM orders UNION ALL SELECT n_nationkey FROM nation \
+         UNION ALL SELECT COUNT(*) FROM customer) u GROUP BY k",
+    ),
 ];
 
 #[test]

@@ -331,7 +331,7 @@ impl fmt::Display for Expr {
 }
 
 /// A value of an array as text that tells its type where the value alone does not.
-fn value_text(array: &ArrayRef, row: usize) -> String {
+pub(super) fn value_text(array: &ArrayRef, row: usize) -> String {
     if array.is_null(row) {
         return "null".into();
     }

@@ -290,16 +290,20 @@ impl fmt::Display for JoinSpec {
 
 impl fmt::Display for SortSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let keys = self.keys.iter().map(|key| {
-            let (way, nulls) =
-                (if key.descending { "desc" } else { "asc" }, if key.nulls_first { "first" } else { "last" });
-            format!("#{} {way} nulls {nulls}", key.column)
-        });
-        write!(f, "[{}]", keys.collect::<Vec<_>>().join(", "))?;
+        f.write_str(&sort_keys(&self.keys))?;
         self.fetch.map_or(Ok(()), |fetch| write!(f, " fetch {fetch}"))
     }
 }
 
-fn places(columns: &[usize]) -> String {
+pub(super) fn sort_keys(keys: &[SortKey]) -> String {
+    let keys = keys.iter().map(|key| {
+        let (way, nulls) =
+            (if key.descending { "desc" } else { "asc" }, if key.nulls_first { "first" } else { "last" });
+        format!("#{} {way} nulls {nulls}", key.column)
+    });
+    format!("[{}]", keys.collect::<Vec<_>>().join(", "))
+}
+
+pub(super) fn places(columns: &[usize]) -> String {
     columns.iter().map(|column| format!("#{column}")).collect::<Vec<_>>().join(", ")
 }

@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use bireme_engine::hash::hash_bytes;
 use bireme_engine::stage::ExchangeId;
 
-use super::{AggregateSpec, Expr, JoinSpec, SortSpec};
+use super::{AggregateSpec, Expr, JoinSpec, SortSpec, WindowSpec};
 
 /// Where a sink keeps what later pipelines read; numbered within a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +45,22 @@ pub enum Source {
     Exchange(ExchangeId),
     /// What an earlier pipeline's sink has kept: groups, sorted rows, collected rows.
     Slot(SlotId),
+    /// What an earlier pipeline has sorted, first by these columns (with their logical types): rows that are equal in them
+    /// come together and in order, but those of different values in any order.
+    Partitions(SlotId, Vec<(usize, DataType)>),
+    /// The rows of all branches, in any order.
+    Union(Vec<Branch>),
+}
+
+/// One of several sources that are read as one.
+#[derive(Clone, Debug)]
+pub struct Branch {
+    /// Where its rows come from.
+    pub source: Source,
+    /// What is done to them, in order.
+    pub steps: Vec<Step>,
+    /// The logical types of its rows in the end, which are those of every branch.
+    pub types: Vec<DataType>,
 }
 
 /// A table that is read, and which of its rows.
@@ -73,7 +89,7 @@ pub struct Partner {
     pub key: usize,
 }
 
-/// A step that keeps nothing of the rows.
+/// A step that keeps nothing of the rows, or only until their partition is complete.
 #[derive(Clone, Debug)]
 pub enum Step {
     /// Only rows where it is true.
@@ -89,6 +105,9 @@ pub enum Step {
         /// Rows to let through; all if `None`.
         fetch: Option<usize>,
     },
+    /// More columns, which are window functions, over rows of these logical types. The source is sorted, and no step before
+    /// it mixes rows.
+    Window(WindowSpec, Vec<DataType>),
 }
 
 /// What becomes of the rows of a pipeline.
@@ -119,12 +138,35 @@ impl Sink {
 impl Pipeline {
     /// Whether it reads what an earlier pipeline has kept there.
     pub fn reads(&self, slot: usize) -> bool {
-        let of_source = match &self.source {
-            Source::Slot(id) => id.0 == slot,
-            Source::Scan(scan) => scan.partners.iter().any(|partner| partner.slot.0 == slot),
-            Source::Exchange(_) => false,
-        };
-        of_source || self.steps.iter().any(|step| matches!(step, Step::Probe(id, _) if id.0 == slot))
+        reads(&self.source, &self.steps, slot)
+    }
+}
+
+fn reads(source: &Source, steps: &[Step], slot: usize) -> bool {
+    let of_source = match source {
+        Source::Slot(id) | Source::Partitions(id, _) => id.0 == slot,
+        Source::Scan(scan) => scan.partners.iter().any(|partner| partner.slot.0 == slot),
+        Source::Exchange(_) => false,
+        Source::Union(branches) => branches.iter().any(|branch| reads(&branch.source, &branch.steps, slot)),
+    };
+    of_source || steps.iter().any(|step| matches!(step, Step::Probe(id, _) if id.0 == slot))
+}
+
+impl Branch {
+    /// Its lines, and those of branches within it.
+    fn write(&self, number: usize, depth: usize, lines: &mut Vec<String>) {
+        let indent = "  ".repeat(depth);
+        lines.push(format!("{indent}branch {number}: {}", self.source));
+        self.source.write_branches(depth + 1, lines);
+        lines.extend(self.steps.iter().map(|step| format!("{indent}  {step}")));
+    }
+}
+
+impl Source {
+    fn write_branches(&self, depth: usize, lines: &mut Vec<String>) {
+        if let Source::Union(branches) = self {
+            branches.iter().enumerate().for_each(|(number, branch)| branch.write(number, depth, lines));
+        }
     }
 }
 
@@ -134,6 +176,7 @@ impl Program {
         let mut lines = Vec::new();
         for (number, pipeline) in self.pipelines.iter().enumerate() {
             lines.push(format!("pipeline {number}: {}", pipeline.source));
+            pipeline.source.write_branches(1, &mut lines);
             lines.extend(pipeline.steps.iter().map(|step| format!("  {step}")));
             lines.push(format!("  {}", pipeline.sink));
         }
@@ -158,6 +201,10 @@ impl fmt::Display for Source {
             Source::Scan(scan) => scan.fmt(f),
             Source::Exchange(exchange) => write!(f, "exchange {exchange}"),
             Source::Slot(slot) => slot.fmt(f),
+            Source::Partitions(slot, columns) => {
+                write!(f, "{slot} by {}", list(columns, |(column, _)| format!("#{column}")))
+            }
+            Source::Union(_) => f.write_str("union"),
         }
     }
 }
@@ -188,6 +235,7 @@ impl fmt::Display for Step {
                 Some(fetch) => write!(f, "limit {fetch} skip {skip}"),
                 None => write!(f, "skip {skip}"),
             },
+            Step::Window(spec, _) => write!(f, "window {spec}"),
         }
     }
 }

@@ -15,6 +15,7 @@ use futures::future::BoxFuture;
 
 use super::crew::{self, Inlets};
 use super::kept::Kept;
+use super::layout::Leaves;
 use super::line::Line;
 use crate::pipeline::Resources;
 use crate::pipeline::ir::{Pipeline, Program, Source};
@@ -110,25 +111,31 @@ impl Run {
     }
 
     async fn pipeline(&mut self, pipeline: &Pipeline, outlet: &mut Outlet) -> Result<Flow> {
-        let parts = match &pipeline.source {
-            Source::Scan(scan) => Some(self.leaf(scan.leaf)?),
-            Source::Exchange(_) | Source::Slot(_) => None,
-        };
-        let inlets = match &pipeline.source {
-            Source::Exchange(exchange) => Some(self.inlets.remove(exchange).unwrap_or_default()),
-            Source::Scan(_) | Source::Slot(_) => None,
-        };
+        let mut leaves = Leaves::new();
+        self.leaves_of(&pipeline.source, &mut leaves)?;
         let line = {
             let (pipeline, slots, schema) = (pipeline.clone(), self.slots.clone(), Arc::clone(&self.program.schema));
             let resources = self.resources.clone();
             // Opening reads footers and computes constants: work for a worker.
-            self.workers.run(move || Line::open(&pipeline, parts, &slots, schema, resources)).await?
+            self.workers.run(move || Line::open(&pipeline, &leaves, &slots, schema, resources)).await?
         };
-        let (flow, kept) = crew::run(&self.workers, Arc::new(line), inlets, outlet).await?;
+        let (flow, kept) = crew::run(&self.workers, Arc::new(line), &mut self.inlets, outlet).await?;
         if let Some(slot) = pipeline.sink.slot() {
             self.slots[slot.0] = kept;
         }
         Ok(flow)
+    }
+
+    /// What a source scans.
+    fn leaves_of(&self, source: &Source, leaves: &mut Leaves) -> Result<()> {
+        match source {
+            Source::Scan(scan) => {
+                leaves.insert(scan.leaf, self.leaf(scan.leaf)?);
+            }
+            Source::Union(branches) => branches.iter().try_for_each(|branch| self.leaves_of(&branch.source, leaves))?,
+            Source::Exchange(_) | Source::Slot(_) | Source::Partitions(..) => {}
+        }
+        Ok(())
     }
 
     fn leaf(&self, number: usize) -> Result<Arc<dyn morsel::Source>> {

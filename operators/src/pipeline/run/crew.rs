@@ -1,6 +1,6 @@
 //! Drives the workers of a pipeline: starts them, hands their output on, feeds them from exchanges.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,14 +8,15 @@ use arrow::array::RecordBatch;
 use bireme_engine::error::Result;
 use bireme_engine::exchange::{Flow, Inlet, Outlet};
 use bireme_engine::morsel::{Chunk, to_carried};
+use bireme_engine::stage::ExchangeId;
 use bireme_engine::workers::{Workers, caught};
 use futures::StreamExt;
 use futures::channel::mpsc;
 use futures::future::{Either, select};
 use futures::stream::SelectAll;
-use parking_lot::Mutex;
 
 use super::kept::Kept;
+use super::layout::Intake;
 use super::line::{Line, Local, Stepping};
 use super::worker::{Pause, Round, Supply, Worker};
 
@@ -29,33 +30,42 @@ const WAITING_BATCHES: usize = 2;
 pub(super) async fn run(
     workers: &Arc<Workers>,
     line: Arc<Line>,
-    inlets: Option<Inlets>,
+    inlets: &mut BTreeMap<ExchangeId, Inlets>,
     outlet: &mut Outlet,
 ) -> Result<(Flow, Kept)> {
-    // The order of rows is kept by working on one morsel at a time.
-    let ordered = line.scan.as_ref().is_some_and(|scan| scan.ordered());
-    let morsels = line.scan.as_ref().map_or(usize::MAX, |scan| scan.morsels());
-    let count = if ordered { 1 } else { workers.threads().min(morsels).max(1) };
+    let wanted = line.entries.iter().map(|entry| match &entry.intake {
+        Intake::Scan(scan) if scan.ordered() => 1,
+        Intake::Scan(scan) => scan.morsels(),
+        Intake::Exchange(_) => usize::MAX,
+    });
+    let count = workers.threads().min(wanted.max().unwrap_or(0)).max(1);
     let crew = (0..count).map(|_| Worker::new(&line)).collect::<Result<Vec<_>>>()?;
     let mut crew = Crew { workers, line: Arc::clone(&line), idle: crew, outlet };
 
-    let supply = match &line.scan {
-        Some(scan) => Supply::of(Arc::clone(scan)),
-        None => Supply::Queue(Mutex::new(VecDeque::new())),
-    };
-    let mut flow = crew.round(supply, 0, inlets).await?;
+    let mut flow = Flow::Continue;
+    for entry in &line.entries {
+        let (supply, inlets) = match &entry.intake {
+            Intake::Scan(scan) => (Supply::of(Arc::clone(scan)), None),
+            Intake::Exchange(exchange) => (Supply::queue(), Some(inlets.remove(exchange).unwrap_or_default())),
+        };
+        // A source that is left out says so to its producers: its inlets are dropped.
+        if flow == Flow::Continue && line.satisfied_limit(entry.first_step).is_none() {
+            flow = crew.round(supply, entry.first_step, inlets).await?;
+        }
+    }
     // Rows that joins could not tell before the last probe, in the order of the joins: those of one may probe the next.
     for (place, step) in line.steps.iter().enumerate() {
         let Stepping::Probe(table, residual) = step else { continue };
         if flow == Flow::Stop {
             break;
         }
-        if line.satisfied_limit().is_some_and(|limit| place < limit) {
+        let next = line.after[place];
+        if line.satisfied_limit(next).is_some() {
             continue;
         }
         let (table, residual) = (Arc::clone(table), residual.clone());
         if let Some(rest) = workers.run(move || table.rest(residual.as_ref())).await? {
-            flow = crew.round(Supply::of(rest), place + 1, None).await?;
+            flow = crew.round(Supply::of(rest), next, None).await?;
         }
     }
     let locals = crew.idle.into_iter().map(|worker| worker.local).collect();
@@ -80,13 +90,14 @@ impl Crew<'_> {
         let mut inlets = inlets.map(|inlets| inlets.into_iter().map(|(_, inlet)| inlet).collect::<SelectAll<_>>());
         let (crew, mut flow) = (self.idle.len(), Flow::Continue);
         if inlets.is_none() {
-            // Those that find nothing to do come back at once.
-            for worker in std::mem::take(&mut self.idle) {
+            // The order of rows is kept by working on one morsel at a time. Those that find nothing to do come back at once.
+            let starting = if round.supply.ordered() { 1 } else { crew };
+            for worker in self.idle.split_off(crew.saturating_sub(starting)) {
                 self.start(worker, &round, &done);
             }
         }
         loop {
-            if flow == Flow::Stop || self.line.satisfied_limit().is_some_and(|limit| round.first_step <= limit) {
+            if flow == Flow::Stop || self.line.satisfied_limit(round.first_step).is_some() {
                 inlets = None;
                 round.supply.clear();
             }

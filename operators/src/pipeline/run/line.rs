@@ -6,22 +6,25 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use bireme_engine::error::{Error, Result};
-use bireme_engine::morsel::{self, Chunk, Predicate, ScanRequest, to_logical};
+use bireme_engine::morsel::{Chunk, to_logical};
 
 use super::kept::{Chunks, Kept};
-use super::partner::PartnerPredicate;
+use super::layout::{Entry, Layout, Leaves};
 use crate::aggregate::{Aggregator, LocalAggregate};
-use crate::expr::{Evaluator, ExprPredicate, Filter};
+use crate::expr::{Evaluator, Filter};
 use crate::hash_join::{JoinBuilder, JoinTable, LocalBuild, Residual};
 use crate::pipeline::Resources;
-use crate::pipeline::ir::{Expr, Pipeline, Scan, Sink, Source, Step};
+use crate::pipeline::ir::{Expr, Pipeline, Sink, Step};
 use crate::sort::{LocalSort, Sorter};
+use crate::window::Windows;
 
 /// What all workers of a pipeline share.
 pub(super) struct Line {
-    /// Where rows come from; `None`: from an exchange.
-    pub scan: Option<Arc<dyn morsel::Scan>>,
+    /// Where rows come in, in the order in which they are read.
+    pub entries: Vec<Entry>,
     pub steps: Vec<Stepping>,
+    /// For each step the next one; behind the last one is the sink, at `steps.len()`.
+    pub after: Vec<usize>,
     pub sink: Sinking,
     pub resources: Resources,
 }
@@ -32,6 +35,7 @@ pub(super) enum Stepping {
     Project(Vec<Evaluator>),
     Probe(Arc<JoinTable>, Option<Arc<dyn Residual>>),
     Limit(Limit),
+    Window(Windows),
 }
 
 /// A sink that is ready to take rows.
@@ -53,21 +57,16 @@ pub(super) enum Local {
 }
 
 impl Line {
-    /// Compiles a pipeline whose source is `leaf`, a slot, or an exchange.
+    /// Compiles a pipeline that scans some of `leaves`.
     pub fn open(
         pipeline: &Pipeline,
-        leaf: Option<Arc<dyn morsel::Source>>,
+        leaves: &Leaves,
         slots: &[Kept],
         schema: SchemaRef,
         resources: Resources,
     ) -> Result<Self> {
-        let scan = match (&pipeline.source, leaf) {
-            (Source::Scan(scan), Some(leaf)) => Some(open_scan(scan, leaf.as_ref(), slots, &resources)?),
-            (Source::Slot(slot), _) => Some(slots[slot.0].rows()?),
-            (Source::Exchange(_), _) => None,
-            (Source::Scan(scan), None) => return Err(Error::internal(format!("{} has no source", scan.name))),
-        };
-        let steps = pipeline.steps.iter().map(|step| Stepping::open(step, slots)).collect::<Result<_>>()?;
+        let Layout { entries, steps, after } =
+            Layout::of(&pipeline.source, &pipeline.steps, leaves, slots, &resources)?;
         let types = pipeline.types.clone();
         let sink = match &pipeline.sink {
             Sink::Output => Sinking::Output(schema),
@@ -78,39 +77,20 @@ impl Line {
             Sink::Sort(_, spec) => Sinking::Sort(Sorter::new(spec.clone(), types, resources.clone())?),
             Sink::Collect(_) => Sinking::Collect,
         };
-        Ok(Self { scan, steps, sink, resources })
+        Ok(Self { entries, steps, after, sink, resources })
     }
 
-    /// The last limit that has let through all it will: no step before it needs to work any more. Steps behind it may still
-    /// have rows.
-    pub fn satisfied_limit(&self) -> Option<usize> {
+    /// The last limit on the way from a step that has let through all it will: no step before it needs to work any more.
+    /// Steps behind it may still have rows.
+    pub fn satisfied_limit(&self, from: usize) -> Option<usize> {
         let reached = |step: &Stepping| matches!(step, Stepping::Limit(limit) if limit.reached.load(Ordering::Relaxed));
-        self.steps.iter().rposition(reached)
+        let way = std::iter::successors(Some(from), |&place| self.after.get(place).copied());
+        way.take_while(|&place| place < self.steps.len()).filter(|&place| reached(&self.steps[place])).last()
     }
-}
-
-fn open_scan(
-    scan: &Scan,
-    leaf: &dyn morsel::Source,
-    slots: &[Kept],
-    resources: &Resources,
-) -> Result<Arc<dyn morsel::Scan>> {
-    let mut predicates: Vec<Arc<dyn Predicate>> = Vec::new();
-    for predicate in &scan.predicates {
-        predicates.push(Arc::new(ExprPredicate::new(predicate.clone())?));
-    }
-    for partner in &scan.partners {
-        if let Some(filter) = slots[partner.slot.0].table()?.key_filter(partner.key) {
-            let name = format!("#{} in key {} of {}", partner.column, partner.key, partner.slot);
-            predicates.push(Arc::new(PartnerPredicate::new(partner.column, filter, name)));
-        }
-    }
-    let metrics = Some(Arc::clone(&resources.metrics));
-    leaf.open(ScanRequest { projection: scan.projection.clone(), predicates, metrics })
 }
 
 impl Stepping {
-    fn open(step: &Step, slots: &[Kept]) -> Result<Self> {
+    pub fn open(step: &Step, slots: &[Kept], resources: &Resources) -> Result<Self> {
         Ok(match step {
             Step::Filter(expr) => Stepping::Filter(Filter::new(expr)?),
             Step::Project(exprs) => Stepping::Project(exprs.iter().map(Evaluator::new).collect::<Result<_>>()?),
@@ -119,6 +99,9 @@ impl Stepping {
                 Stepping::Probe(slots[slot.0].table()?, residual)
             }
             Step::Limit { skip, fetch } => Stepping::Limit(Limit::new(*skip, *fetch)),
+            Step::Window(spec, input) => {
+                Stepping::Window(Windows::new(spec.clone(), input.clone(), resources.clone())?)
+            }
         })
     }
 }

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use super::kept::Slices;
 use super::line::{Line, Local, Sinking, Stepping, to_batch};
 use crate::hash_join::ProbeCursor;
+use crate::window::WindowCursor;
 
 /// Bytes of output after which a worker hands it to the driver.
 const OUTPUT_BYTES: usize = 4 << 20;
@@ -35,6 +36,16 @@ pub(super) enum Supply {
 impl Supply {
     pub fn of(scan: Arc<dyn Scan>) -> Self {
         Supply::Scan { scan, next: AtomicUsize::new(0) }
+    }
+
+    /// Batches of an exchange, as they come.
+    pub fn queue() -> Self {
+        Supply::Queue(Mutex::new(VecDeque::new()))
+    }
+
+    /// Whether the order of rows means something, from one morsel to the next.
+    pub fn ordered(&self) -> bool {
+        matches!(self, Supply::Scan { scan, .. } if scan.ordered())
     }
 
     /// Drops what waits in a queue.
@@ -71,9 +82,17 @@ pub(super) enum Pause {
 pub(super) struct Worker {
     pub local: Local,
     reader: Option<Box<dyn MorselReader>>,
-    /// For each step the probe that is under way.
-    cursors: Vec<Option<ProbeCursor>>,
+    /// For each step what is under way there.
+    cursors: Vec<Option<Cursor>>,
     output_bytes: usize,
+}
+
+/// A step that is not done with the rows it was given.
+enum Cursor {
+    /// It may have more of them.
+    Probe(Box<ProbeCursor>),
+    /// It may, or it waits for the rest of their partition.
+    Window(Box<WindowCursor>),
 }
 
 impl Worker {
@@ -92,14 +111,16 @@ impl Worker {
                 self.drop_before(line.steps.len());
                 return Ok(Pause::Idle);
             }
-            let satisfied = line.satisfied_limit();
-            if let Some(limit) = satisfied.filter(|&limit| round.first_step <= limit) {
+            let satisfied = line.satisfied_limit(round.first_step);
+            if let Some(limit) = satisfied {
                 self.drop_before(limit);
             }
             if self.has_output_enough() {
                 return Ok(Pause::Output);
             }
-            let Some((chunk, step)) = self.next_chunk(line, round, satisfied)? else { return Ok(Pause::Idle) };
+            let Some((chunk, step)) = self.next_chunk(line, round, satisfied.is_some())? else {
+                return Ok(Pause::Idle);
+            };
             self.push(line, chunk, step)?;
         }
     }
@@ -109,23 +130,25 @@ impl Worker {
             if self.output_bytes >= OUTPUT_BYTES || batches.len() >= OUTPUT_BATCHES)
     }
 
-    /// The next chunk and the step it goes to: from the deepest open probe, else from the reader.
-    fn next_chunk(&mut self, line: &Line, round: &Round, satisfied: Option<usize>) -> Result<Option<(Chunk, usize)>> {
-        for step in (0..line.steps.len()).rev() {
-            let Some(cursor) = &mut self.cursors[step] else { continue };
-            match cursor.next()? {
-                Some(chunk) => return Ok(Some((chunk, step + 1))),
-                None => self.cursors[step] = None,
-            }
-        }
-        if satisfied.is_some_and(|limit| round.first_step <= limit) {
-            return Ok(None);
-        }
+    /// The next chunk and the step it goes to: from the deepest step that has one, else from the reader.
+    fn next_chunk(&mut self, line: &Line, round: &Round, satisfied: bool) -> Result<Option<(Chunk, usize)>> {
         loop {
-            if self.reader.is_none() {
+            if let Some(found) = self.next_under_way(line)? {
+                return Ok(Some(found));
+            }
+            // A partition goes on in the next morsel only if morsels come in order.
+            if self.reader.is_none() && !round.supply.ordered() && self.finish_window()? {
+                continue;
+            }
+            if self.reader.is_none() && !satisfied {
                 self.reader = round.supply.take()?;
             }
-            let Some(reader) = &mut self.reader else { return Ok(None) };
+            let Some(reader) = &mut self.reader else {
+                if self.finish_window()? {
+                    continue;
+                }
+                return Ok(None);
+            };
             match reader.next()? {
                 Some(chunk) => return Ok(Some((chunk, round.first_step))),
                 None => self.reader = None,
@@ -133,9 +156,43 @@ impl Worker {
         }
     }
 
+    /// What the deepest step has that is under way.
+    fn next_under_way(&mut self, line: &Line) -> Result<Option<(Chunk, usize)>> {
+        for step in (0..line.steps.len()).rev() {
+            let chunk = match &mut self.cursors[step] {
+                None => None,
+                Some(Cursor::Window(cursor)) => cursor.pop(),
+                Some(Cursor::Probe(cursor)) => {
+                    let chunk = cursor.next()?;
+                    if chunk.is_none() {
+                        self.cursors[step] = None;
+                    }
+                    chunk
+                }
+            };
+            if let Some(chunk) = chunk {
+                return Ok(Some((chunk, line.after[step])));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Tells the first window that has waited for more rows that there are none; says whether there was one.
+    fn finish_window(&mut self) -> Result<bool> {
+        for cursor in self.cursors.iter_mut().flatten() {
+            if let Cursor::Window(window) = cursor
+                && window.finish()?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Drives a chunk from a step to the sink, or to where nothing of it is left.
     fn push(&mut self, line: &Line, mut chunk: Chunk, from: usize) -> Result<()> {
-        for (place, step) in line.steps.iter().enumerate().skip(from) {
+        let mut place = from;
+        while let Some(step) = line.steps.get(place) {
             let next = match step {
                 Stepping::Filter(filter) => filter.apply(chunk)?,
                 Stepping::Project(exprs) => {
@@ -146,16 +203,28 @@ impl Worker {
                     let mut cursor = table.probe(residual.as_ref(), chunk)?;
                     let first = cursor.next()?;
                     if first.is_some() {
-                        self.cursors[place] = Some(cursor);
+                        self.cursors[place] = Some(Cursor::Probe(Box::new(cursor)));
                     }
                     first
                 }
                 Stepping::Limit(limit) => limit.apply(chunk),
+                Stepping::Window(windows) => {
+                    let cursor = self.cursors[place].take();
+                    let mut cursor = match cursor {
+                        Some(Cursor::Window(cursor)) => cursor,
+                        _ => Box::new(windows.cursor()),
+                    };
+                    cursor.push(chunk)?;
+                    let first = cursor.pop();
+                    self.cursors[place] = Some(Cursor::Window(cursor));
+                    first
+                }
             };
             match next {
                 Some(next) => chunk = next,
                 None => return Ok(()),
             }
+            place = line.after[place];
         }
         self.sink(line, chunk)
     }

@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, Int64Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use bireme_operators::pipeline::ir::{
     AggregateCall, AggregateFunction, AggregateMode, AggregateSpec, CompareOp, Expr, ExprKind, JoinColumn, JoinKind,
-    JoinSpec, Scan, Sink, SlotId, Source, Step,
+    JoinSpec, Scan, Sink, SlotId, SortKey, SortSpec, Source, Step, WindowCall, WindowFrame, WindowFunction, WindowSpec,
 };
 
 use super::super::Fused;
@@ -188,4 +188,110 @@ fn groups_are_made_of_all_rows_where_partners_are_not_known_or_do_not_decide() {
         let text = lines(fused);
         assert!(!text.contains("partners"), "{case}: {text}");
     }
+}
+
+/// Three columns of a table, sorted by the first two.
+fn sorted(name: &str, columns: &[usize; 3]) -> Fused {
+    let mut fused = scan(name, columns);
+    let key = |column| SortKey { column, descending: false, nulls_first: false };
+    let spec = SortSpec { keys: vec![key(0), key(1)], fetch: None };
+    fused.sink(Sink::Sort(SlotId(5), spec), SlotId(5), vec![DataType::Int64; 3]);
+    fused.sorted = true;
+    fused
+}
+
+#[test]
+fn branches_of_a_union_drop_the_same_columns() {
+    let plain = scan("a", &[1, 2, 3]);
+    let mut filtered = scan("b", &[4, 5, 6]);
+    filtered.steps.push(Step::Filter(above(1, 5)));
+    let mut union = Fused::union(vec![plain, filtered, sorted("c", &[7, 8, 9])], schema(3), vec![]);
+    union.steps.push(Step::Filter(above(2, 0)));
+    union.project(vec![number(0)], schema(1));
+    let expected = "\
+pipeline 0: scan [#7, #8, #9] of c
+  sort slot 0 [#0 asc nulls last, #1 asc nulls last]
+pipeline 1: union
+  branch 0: scan [#1, #3] of a
+  branch 1: scan [#4, #5, #6] of b
+    filter (#1 > 5)
+    project [#0, #2]
+  branch 2: slot 0
+    project [#0, #2]
+  filter (#1 > 0)
+  project [#0]
+  output";
+    assert_eq!(lines(union), expected);
+}
+
+#[test]
+fn a_join_asks_for_partners_in_each_branch() {
+    let mut build = scan("small", &[10, 11, 12]);
+    let mut probe = Fused::union(vec![scan("a", &[20, 21]), scan("b", &[30, 31])], schema(2), vec![]);
+    let spec = JoinSpec {
+        kind: JoinKind::Inner,
+        build_keys: vec![1],
+        probe_keys: vec![0],
+        nulls_match: false,
+        residual: None,
+        output: vec![JoinColumn::Probe(1)],
+    };
+    build.end(Sink::Build(SlotId(7), spec.clone(), probe.types.clone()));
+    probe.after(build);
+    probe.types = vec![DataType::Int64];
+    probe.schema = schema(1);
+    probe.steps.push(Step::Probe(SlotId(7), spec));
+    let expected = "\
+pipeline 0: scan [#11] of small
+  build slot 0 on [#0]
+pipeline 1: union
+  branch 0: scan [#20, #21] of a partners [#20 in key 0 of slot 0]
+  branch 1: scan [#30, #31] of b partners [#30 in key 0 of slot 0]
+  probe slot 0 Inner on [#0] = [#0] -> [p1]
+  output";
+    assert_eq!(lines(probe), expected);
+}
+
+/// Sorted rows, their columns turned around, with two windows.
+fn windows(partition: Vec<usize>) -> Fused {
+    let call = |function| WindowCall { function, frame: WindowFrame::Rows, data_type: DataType::Int64 };
+    let mut fused = sorted("t", &[1, 2, 3]);
+    fused.project(vec![number(2), number(1), number(0)], schema(3));
+    fused.steps.push(Step::Filter(above(0, 7)));
+    let calls = vec![call(WindowFunction::Sum(0)), call(WindowFunction::RowNumber)];
+    let spec = WindowSpec { partition: vec![2], order: vec![], calls };
+    fused.steps.push(Step::Window(spec, vec![DataType::Int64; 3]));
+    let spec = WindowSpec { partition, order: vec![], calls: vec![call(WindowFunction::Max(1))] };
+    fused.steps.push(Step::Window(spec, vec![DataType::Int64; 5]));
+    fused.types = vec![DataType::Int64; 6];
+    // The row number, the second window, and the partition.
+    fused.project(vec![number(4), number(5), number(2)], schema(3));
+    fused
+}
+
+#[test]
+fn window_functions_that_nobody_reads_are_not_computed() {
+    let expected = "\
+pipeline 0: scan [#1, #2, #3] of t
+  sort slot 0 [#0 asc nulls last, #1 asc nulls last]
+pipeline 1: slot 0 by [#0]
+  project [#2, #1, #0]
+  filter (#0 > 7)
+  window by [#2] order [] of [row_number()]
+  window by [#2, #1] order [] of [max(#1) of rows]
+  project [#3, #4, #2]
+  output";
+    assert_eq!(lines(windows(vec![2, 1])), expected);
+}
+
+#[test]
+fn windows_share_partitions_unless_somebody_counts_on_the_order() {
+    assert!(lines(windows(vec![2])).contains("slot 0 by [#0]"));
+    assert!(!lines(windows(vec![1])).contains("slot 0 by"), "no column is common");
+    assert!(!lines(windows(vec![])).contains("slot 0 by"), "one partition");
+    let mut fused = windows(vec![2]);
+    fused.keeps_order = true;
+    assert!(!lines(fused).contains("slot 0 by"));
+    let limited = windows(vec![2]).limit(0, Some(3), schema(3));
+    assert!(!lines(limited).contains("slot 0 by"), "the first rows are wanted");
 }

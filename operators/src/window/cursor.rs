@@ -1,35 +1,32 @@
-//! Reads sorted rows, and lets them go when their partition is complete.
+//! Takes sorted rows, and lets them go when all is known that they depend on.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::concat;
 use arrow::datatypes::DataType;
 use bireme_engine::budget::Reservation;
-use bireme_engine::error::{Error, Result};
-use bireme_engine::morsel::{Chunk, MorselReader, Scan};
-use parking_lot::Mutex;
+use bireme_engine::error::Result;
+use bireme_engine::morsel::Chunk;
 
-use super::bounds::{Bounds, mark_changes};
-use super::{Part, Plan};
+use super::bounds::{Bounds, State, mark_changes};
+use super::{Part, Plan, Unit};
 
-/// The rows of another scan, with more columns.
-pub(super) struct Windowed {
+/// Window functions over a stream of sorted rows.
+///
+/// Law: [`WindowCursor::pop`] gives the rows in the order in which they were pushed; after [`WindowCursor::finish`] all of
+/// them, and the next row begins a partition.
+pub struct WindowCursor {
     plan: Arc<Plan>,
-    input: Mutex<Option<Arc<dyn Scan>>>,
-}
-
-struct Reader {
-    plan: Arc<Plan>,
-    input: Arc<dyn Scan>,
-    next_morsel: usize,
-    morsel: Option<Box<dyn MorselReader>>,
+    /// Whether there was a row since the start.
+    started: bool,
     /// The row before the next: the columns of partition and order.
     before: Vec<ArrayRef>,
-    /// Rows of a partition that may go on.
+    /// Rows of a unit that may go on.
     open: Vec<Piece>,
+    /// What each call knows of the rows of the open partition that are done.
+    states: Vec<State>,
     /// Rows that are done.
     done: VecDeque<Chunk>,
     memory: Reservation,
@@ -47,82 +44,18 @@ struct Piece {
     bytes: usize,
 }
 
-impl Windowed {
-    pub(super) fn new(plan: Arc<Plan>, input: Arc<dyn Scan>) -> Self {
-        Self { plan, input: Mutex::new(Some(input)) }
-    }
-}
-
-impl fmt::Debug for Windowed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Windowed({:?})", self.plan.spec)
-    }
-}
-
-impl Scan for Windowed {
-    fn morsels(&self) -> usize {
-        1
+impl WindowCursor {
+    pub(super) fn new(plan: Arc<Plan>) -> Self {
+        let memory = plan.resources.budget.reserve("window");
+        let states = plan.spec.calls.iter().map(|_| State::default()).collect();
+        Self { plan, started: false, before: Vec::new(), open: Vec::new(), states, done: VecDeque::new(), memory }
     }
 
-    fn ordered(&self) -> bool {
-        true
-    }
-
-    fn read(&self, morsel: usize) -> Result<Box<dyn MorselReader>> {
-        let input = self.input.lock().take().filter(|_| morsel == 0);
-        let input = input.ok_or_else(|| Error::internal("a window's rows are read twice"))?;
-        Ok(Box::new(Reader {
-            plan: Arc::clone(&self.plan),
-            input,
-            next_morsel: 0,
-            morsel: None,
-            before: Vec::new(),
-            open: Vec::new(),
-            done: VecDeque::new(),
-            memory: self.plan.resources.budget.reserve("window"),
-        }))
-    }
-}
-
-impl MorselReader for Reader {
-    fn next(&mut self) -> Result<Option<Chunk>> {
-        loop {
-            if let Some(chunk) = self.done.pop_front() {
-                return Ok(Some(chunk));
-            }
-            self.plan.resources.cancel.check()?;
-            let Some(chunk) = self.read()? else {
-                let last = std::mem::take(&mut self.open);
-                if last.is_empty() {
-                    return Ok(None);
-                }
-                self.finish(last)?;
-                continue;
-            };
-            self.take(chunk)?;
-        }
-    }
-}
-
-impl Reader {
-    fn read(&mut self) -> Result<Option<Chunk>> {
-        loop {
-            if let Some(morsel) = &mut self.morsel
-                && let Some(chunk) = morsel.next()?
-            {
-                return Ok(Some(chunk));
-            }
-            self.morsel = None;
-            if self.next_morsel == self.input.morsels() {
-                return Ok(None);
-            }
-            self.morsel = Some(self.input.read(self.next_morsel)?);
-            self.next_morsel += 1;
-        }
-    }
-
-    /// Finishes the partitions that end in this chunk, and keeps the rest of it.
-    fn take(&mut self, chunk: Chunk) -> Result<()> {
+    /// Takes rows that come behind those before.
+    ///
+    /// # Errors
+    /// The rows that are kept do not fit the budget, or a sum does not fit its type.
+    pub fn push(&mut self, chunk: Chunk) -> Result<()> {
         if chunk.rows == 0 {
             return Ok(());
         }
@@ -130,17 +63,42 @@ impl Reader {
         self.memory
             .try_grow(piece.bytes)
             .map_err(|error| error.context("a window function keeps the rows of a partition, and cannot spill them"))?;
-        if let Some(start) = piece.partition.iter().rposition(|&starts| starts)
-            && (start > 0 || !self.open.is_empty())
-        {
-            let rest = piece.split_off(start);
-            let mut complete = std::mem::take(&mut self.open);
-            complete.extend(Some(piece).filter(|piece| piece.chunk.rows > 0));
-            self.finish(complete)?;
+        let starts = |begins: &[bool]| begins.iter().rposition(|&begins| begins).unwrap_or(0);
+        let done = match self.plan.unit {
+            Unit::Row => piece.chunk.rows,
+            Unit::Peers => starts(&piece.peers),
+            Unit::Partition => starts(&piece.partition),
+        };
+        // What was open before is complete where a unit begins, be it in the first row.
+        let ends = match self.plan.unit {
+            Unit::Row => true,
+            Unit::Peers => done > 0 || piece.peers[0],
+            Unit::Partition => done > 0 || piece.partition[0],
+        };
+        if ends {
+            let rest = piece.split_off(done);
+            let complete = std::mem::take(&mut self.open).into_iter().chain([piece]);
+            self.compute(complete.filter(|piece| piece.chunk.rows > 0).collect())?;
             piece = rest;
         }
-        self.open.push(piece);
+        self.open.extend(Some(piece).filter(|piece| piece.chunk.rows > 0));
         Ok(())
+    }
+
+    /// Rows that are done, with their new columns.
+    pub fn pop(&mut self) -> Option<Chunk> {
+        self.done.pop_front()
+    }
+
+    /// The last partition is complete. Says whether there was one.
+    ///
+    /// # Errors
+    /// A sum does not fit its type.
+    pub fn finish(&mut self) -> Result<bool> {
+        let last = std::mem::take(&mut self.open);
+        self.compute(last)?;
+        self.before.clear();
+        Ok(std::mem::take(&mut self.started))
     }
 
     /// Finds where partitions and peers begin.
@@ -152,10 +110,9 @@ impl Reader {
                 columns[column] = Some(plan.plain(column, &chunk.columns[column])?);
             }
         }
-        let first = self.before.is_empty() && self.open.is_empty();
         let mut partition = vec![false; chunk.rows];
-        partition[0] = first;
-        let keys = plan.key_columns().filter_map(|column| columns[column].clone()).collect::<Vec<_>>();
+        partition[0] = !std::mem::replace(&mut self.started, true);
+        let keys = plan.spec.keys().filter_map(|column| columns[column].clone()).collect::<Vec<_>>();
         let (of_partition, of_order) = keys.split_at(plan.spec.partition.len());
         for (place, column) in of_partition.iter().enumerate() {
             mark_changes(column, self.before.get(place), &mut partition)?;
@@ -169,16 +126,18 @@ impl Reader {
         Ok(Piece { chunk, columns, partition, peers, bytes })
     }
 
-    /// Computes the calls for whole partitions.
-    fn finish(&mut self, pieces: Vec<Piece>) -> Result<()> {
+    /// Computes the calls for whole units.
+    fn compute(&mut self, pieces: Vec<Piece>) -> Result<()> {
+        let Some(first) = pieces.first() else { return Ok(()) };
         let bounds = Bounds {
+            continues: !first.partition[0],
             partitions: starts(pieces.iter().map(|piece| &piece.partition)),
             peers: starts(pieces.iter().map(|piece| &piece.peers)),
         };
         let columns = (0..self.plan.input.len()).map(|column| whole(&pieces, column)).collect::<Result<Vec<_>>>()?;
         let part = Part { plan: &self.plan, columns: &columns, bounds: &bounds };
-        let calls = self.plan.spec.calls.iter();
-        let results = calls.map(|call| part.compute(call)).collect::<Result<Vec<_>>>()?;
+        let calls = self.plan.spec.calls.iter().zip(&mut self.states);
+        let results = calls.map(|(call, state)| part.compute(call, state)).collect::<Result<Vec<_>>>()?;
         let mut start = 0;
         for piece in pieces {
             let Chunk { mut columns, rows } = piece.chunk;
@@ -213,12 +172,13 @@ impl Piece {
     }
 }
 
-/// The places of what begins, then the number of rows.
+/// The places of what begins, the first row among them, then the number of rows.
 fn starts<'a>(pieces: impl Iterator<Item = &'a Vec<bool>>) -> Vec<usize> {
     let mut row = 0;
-    let mut starts = Vec::new();
+    let mut starts = vec![0];
     for piece in pieces {
-        starts.extend(piece.iter().enumerate().filter(|(_, begins)| **begins).map(|(place, _)| row + place));
+        let begins = piece.iter().enumerate().filter(|(_, begins)| **begins).map(|(place, _)| row + place);
+        starts.extend(begins.filter(|&place| place > 0));
         row += piece.len();
     }
     starts.push(row);

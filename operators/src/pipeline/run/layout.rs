@@ -1,0 +1,145 @@
+//! Where rows come into a pipeline, and which step they go to next.
+//!
+//! The steps of a union's branches come before those behind the union, so that the steps on any way to the sink have
+//! ascending places:
+//!
+//! ```text
+//!   branch 0: scan    → filter (0) ──────────────┐
+//!   branch 1: slot 1  → project (1) → probe (2) ─┴► limit (3) → sink (4)
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bireme_engine::error::{Error, Result};
+use bireme_engine::morsel::{self, Predicate, ScanRequest};
+use bireme_engine::stage::ExchangeId;
+
+use super::kept::Kept;
+use super::line::Stepping;
+use super::partner::PartnerPredicate;
+use crate::expr::ExprPredicate;
+use crate::pipeline::Resources;
+use crate::pipeline::ir::{Scan, Source, Step};
+use crate::window::PartitionScan;
+
+/// The sources that a pipeline scans, by number.
+pub(super) type Leaves = BTreeMap<usize, Arc<dyn morsel::Source>>;
+
+/// A place where rows come in.
+pub(super) struct Entry {
+    pub intake: Intake,
+    /// The step that they go to.
+    pub first_step: usize,
+}
+
+/// Where rows come from.
+pub(super) enum Intake {
+    Scan(Arc<dyn morsel::Scan>),
+    Exchange(ExchangeId),
+}
+
+/// The steps of a pipeline and the ways through them.
+pub(super) struct Layout {
+    /// In the order in which they are read.
+    pub entries: Vec<Entry>,
+    pub steps: Vec<Stepping>,
+    /// For each step the next one; behind the last one is the sink, at `steps.len()`.
+    pub after: Vec<usize>,
+}
+
+/// What a source or step leads to that is not laid out yet.
+const OPEN: usize = usize::MAX;
+
+impl Layout {
+    pub fn of(source: &Source, steps: &[Step], leaves: &Leaves, slots: &[Kept], resources: &Resources) -> Result<Self> {
+        let mut layout = Self { entries: Vec::new(), steps: Vec::new(), after: Vec::new() };
+        layout.lay(source, steps, leaves, slots, resources)?;
+        layout.connect(0, 0);
+        Ok(layout)
+    }
+
+    fn lay(
+        &mut self,
+        source: &Source,
+        steps: &[Step],
+        leaves: &Leaves,
+        slots: &[Kept],
+        resources: &Resources,
+    ) -> Result<()> {
+        let (first_entry, first_place) = (self.entries.len(), self.steps.len());
+        if let Source::Union(branches) = source {
+            for branch in branches {
+                self.lay(&branch.source, &branch.steps, leaves, slots, resources)?;
+            }
+        } else {
+            let intake = open(source, leaves, slots, resources)?;
+            check_order(source, &intake, steps)?;
+            self.entries.push(Entry { intake, first_step: OPEN });
+        }
+        for step in steps {
+            self.connect(first_entry, first_place);
+            self.steps.push(Stepping::open(step, slots, resources)?);
+            self.after.push(OPEN);
+        }
+        Ok(())
+    }
+
+    /// Leads what is open, from these places on, to the step that comes next.
+    fn connect(&mut self, first_entry: usize, first_place: usize) {
+        let next = self.steps.len();
+        let entries = self.entries[first_entry..].iter_mut().map(|entry| &mut entry.first_step);
+        let open = entries.chain(&mut self.after[first_place..]).filter(|next| **next == OPEN);
+        open.for_each(|open| *open = next);
+    }
+}
+
+fn open(source: &Source, leaves: &Leaves, slots: &[Kept], resources: &Resources) -> Result<Intake> {
+    let scan = match source {
+        Source::Scan(scan) => match leaves.get(&scan.leaf) {
+            Some(leaf) => open_scan(scan, leaf.as_ref(), slots, resources)?,
+            None => return Err(Error::internal(format!("{} has no source", scan.name))),
+        },
+        Source::Slot(slot) => slots[slot.0].rows()?,
+        Source::Partitions(slot, columns) => match slots[slot.0].rows()? {
+            whole if whole.morsels() <= 1 => whole,
+            sorted => Arc::new(PartitionScan::new(sorted, columns.iter().cloned())),
+        },
+        Source::Exchange(exchange) => return Ok(Intake::Exchange(*exchange)),
+        Source::Union(_) => return Err(Error::internal("a union is no source by itself")),
+    };
+    Ok(Intake::Scan(scan))
+}
+
+/// Window functions read rows in order, those of a partition in one morsel if morsels come in any order.
+fn check_order(source: &Source, intake: &Intake, steps: &[Step]) -> Result<()> {
+    let sorted = match (source, intake) {
+        (Source::Partitions(..), _) => true,
+        (_, Intake::Scan(scan)) => scan.ordered() || scan.morsels() <= 1,
+        (_, Intake::Exchange(_)) => false,
+    };
+    if !sorted && steps.iter().any(|step| matches!(step, Step::Window(..))) {
+        return Err(Error::internal(format!("window functions over {source}, which is not sorted")));
+    }
+    Ok(())
+}
+
+fn open_scan(
+    scan: &Scan,
+    leaf: &dyn morsel::Source,
+    slots: &[Kept],
+    resources: &Resources,
+) -> Result<Arc<dyn morsel::Scan>> {
+    let mut predicates: Vec<Arc<dyn Predicate>> = Vec::new();
+    for predicate in &scan.predicates {
+        predicates.push(Arc::new(ExprPredicate::new(predicate.clone())?));
+    }
+    for partner in &scan.partners {
+        if let Some(filter) = slots[partner.slot.0].table()?.key_filter(partner.key) {
+            let name = format!("#{} in key {} of {}", partner.column, partner.key, partner.slot);
+            predicates.push(Arc::new(PartnerPredicate::new(partner.column, filter, name)));
+        }
+    }
+    let metrics = Some(Arc::clone(&resources.metrics));
+    leaf.open(ScanRequest { projection: scan.projection.clone(), predicates, metrics })
+}

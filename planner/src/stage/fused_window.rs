@@ -1,0 +1,27 @@
+//! Window functions that have a native form.
+
+use bireme_engine::error::Result;
+use datafusion::physical_plan::ExecutionPlanProperties;
+
+use super::Builder;
+use crate::fuse::{Fused, Window};
+
+impl Builder {
+    /// The windows of a node over rows that are sorted for them, on each rank by itself if there are partitions.
+    pub(super) fn fused_window(&mut self, window: &Window<'_>) -> Result<Fused> {
+        let part = self.visit(window.input)?;
+        let mut fused = self.as_fused(part)?;
+        if window.partition().is_empty() {
+            fused = self.gathered(fused)?;
+        }
+        if !fused.sorted {
+            let (order, is_promised) = window.order_to_make();
+            let slot = self.slot();
+            fused = fused.sort_by(&order, None, slot)?;
+            fused.sorted = is_promised;
+        }
+        // Where DataFusion plans for one lane, whoever is above may count on its order without a word.
+        fused.keeps_order |= fused.sorted && window.input.output_partitioning().partition_count() == 1;
+        fused.window(window)
+    }
+}
