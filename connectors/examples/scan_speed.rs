@@ -13,7 +13,8 @@ use std::time::Instant;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Date32Type, Int64Type};
-use bireme_connectors::parquet_scan::{FilePart, ParquetSource};
+use bireme_connectors::file_part::FilePart;
+use bireme_connectors::parquet_scan::ParquetSource;
 use bireme_engine::error::{Error, Result};
 use bireme_engine::metrics::StageMetrics;
 use bireme_engine::morsel::{ColumnRange, Predicate, ScanRequest, Source, Verdict};
@@ -165,7 +166,7 @@ fn main() -> Result<()> {
         bytes.sum::<i64>()
     };
     let schema = Arc::clone(builder.schema());
-    let part = FilePart { path, size, modified: None, range: None, read: Default::default() };
+    let part = FilePart::whole(path, size);
     let source = ParquetSource::new(vec![part], Arc::clone(&schema), Arc::default());
     let at = |name: &str| schema.index_of(name).map_err(Error::from);
     let within = |name: &str, low, high| -> Result<Arc<dyn Predicate>> {
