@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use arrow::csv::ReaderBuilder;
-use bireme_engine::Error;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::datasource::file_format::csv::CsvDecoder;
@@ -23,7 +22,6 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use regex::Regex;
 
 use crate::error::to_datafusion;
-use crate::format::null_pattern;
 use crate::options::{Compression, CsvOptions};
 
 /// Opens the files of one lane.
@@ -46,9 +44,7 @@ impl CsvNulls {
         batch_size: usize,
         store: &Arc<dyn ObjectStore>,
     ) -> Result<Option<Arc<dyn FileOpener>>> {
-        let Some(pattern) = null_pattern(options) else { return Ok(None) };
-        let nulls = Regex::new(&pattern)
-            .map_err(|error| to_datafusion(Error::user(format!("the option `null_value` cannot be used: {error}"))))?;
+        let Some(nulls) = options.nulls().map_err(to_datafusion)? else { return Ok(None) };
         let table = source.table_schema().clone();
         let projection = match source.projection() {
             Some(projection) => SplitProjection::new(table.file_schema(), projection),

@@ -19,7 +19,8 @@ use crate::location::{FoundFile, Location};
 use crate::merge_schemas::merge;
 use crate::options::{Compression, CsvOptions, FileFormatOptions, JsonOptions};
 use crate::snapshot::{FileEntry, FileStatistics, TableSnapshot, nanoseconds};
-use crate::text_position::{Dialect, TextFile};
+use crate::text_file::TextFile;
+use crate::text_position::Dialect;
 
 /// Finds the files under `paths`, their columns and statistics.
 ///

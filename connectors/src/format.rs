@@ -44,7 +44,7 @@ fn csv_options(options: &CsvOptions, compression: Compression) -> DfCsvOptions {
         newlines_in_values: Some(options.newlines_in_values),
         truncated_rows: Some(options.short_rows),
         schema_infer_max_rec: Some(options.infer_rows),
-        null_regex: null_pattern(options),
+        null_regex: options.null_pattern(),
         compression: *compression.file_type().get_variant(),
         ..DfCsvOptions::default()
     }
@@ -57,18 +57,4 @@ fn json_options(options: &JsonOptions, compression: Compression) -> DfJsonOption
         compression: *compression.file_type().get_variant(),
         ..DfJsonOptions::default()
     }
-}
-
-/// A pattern for the text that stands for NULL, and for the empty field.
-pub(crate) fn null_pattern(options: &CsvOptions) -> Option<String> {
-    let text = options.null_value.as_ref().filter(|text| !text.is_empty())?;
-    let mut pattern = String::from("^(");
-    for letter in text.chars() {
-        if r"\.+*?()|[]{}^$#&-~".contains(letter) {
-            pattern.push('\\');
-        }
-        pattern.push(letter);
-    }
-    pattern.push_str(")?$");
-    Some(pattern)
 }

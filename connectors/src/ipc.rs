@@ -19,6 +19,7 @@ pub(crate) fn schema_from(bytes: &[u8]) -> Result<SchemaRef> {
 }
 
 /// One batch as an IPC stream.
+#[cfg(feature = "datafusion")]
 pub(crate) fn batch_bytes(batch: &RecordBatch) -> Result<Vec<u8>> {
     let mut writer = StreamWriter::try_new(Vec::new(), batch.schema_ref())?;
     writer.write(batch)?;
@@ -27,6 +28,7 @@ pub(crate) fn batch_bytes(batch: &RecordBatch) -> Result<Vec<u8>> {
 }
 
 /// The batch of [`batch_bytes`].
+#[cfg(feature = "datafusion")]
 pub(crate) fn batch_from(bytes: &[u8]) -> Result<RecordBatch> {
     let mut reader = StreamReader::try_new(bytes, None)?;
     match reader.next() {

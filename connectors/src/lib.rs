@@ -22,6 +22,7 @@
 
 #[cfg(feature = "datafusion")]
 mod csv_nulls;
+mod csv_problem;
 #[cfg(feature = "datafusion")]
 mod discover;
 #[cfg(feature = "datafusion")]
@@ -30,6 +31,7 @@ pub mod error;
 mod file_error;
 #[cfg(feature = "datafusion")]
 mod file_groups;
+pub mod file_part;
 #[cfg(feature = "datafusion")]
 pub mod file_scan;
 #[cfg(feature = "datafusion")]
@@ -40,8 +42,8 @@ mod format;
 mod glob;
 #[cfg(feature = "datafusion")]
 mod hive;
-#[cfg(feature = "datafusion")]
 mod ipc;
+pub mod ipc_scan;
 #[cfg(feature = "datafusion")]
 pub mod location;
 pub mod memory_source;
@@ -53,14 +55,16 @@ mod merge_schemas;
 pub mod morsel_leaf;
 #[cfg(feature = "datafusion")]
 pub mod named_source;
-#[cfg(feature = "datafusion")]
 pub mod options;
+mod passing;
 #[cfg(feature = "datafusion")]
 pub mod snapshot;
 #[cfg(feature = "datafusion")]
 pub mod store;
 #[cfg(feature = "datafusion")]
+mod text_file;
 mod text_position;
+pub mod text_scan;
 #[cfg(feature = "datafusion")]
 pub mod write;
 

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
-use arrow::compute::filter;
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bireme_engine::Result;
 use bireme_engine::morsel::{CHUNK_ROWS, Chunk, MorselReader, Scan, ScanRequest, Source, to_carried};
+
+use crate::passing::passing;
 
 /// Rows of a morsel: enough work to be worth handing out, little enough that workers end together.
 const MORSEL_ROWS: usize = 8 * CHUNK_ROWS;
@@ -89,7 +90,7 @@ impl MorselReader for MemoryReader {
             let rows = (self.batch.num_rows() - self.next).min(CHUNK_ROWS);
             let piece = self.batch.slice(self.next, rows);
             self.next += rows;
-            let chunk = self.chunk(&piece)?;
+            let chunk = passing(&self.request, rows, |place| to_carried(piece.column(place)))?;
             if chunk.rows > 0 {
                 return Ok(Some(chunk));
             }
@@ -98,38 +99,10 @@ impl MorselReader for MemoryReader {
     }
 }
 
-impl MemoryReader {
-    fn chunk(&self, piece: &RecordBatch) -> Result<Chunk> {
-        // Each column is brought into its carried form once, whoever reads it.
-        let mut carried: Vec<Option<ArrayRef>> = vec![None; piece.num_columns()];
-        let mut column = |place: usize| match &carried[place] {
-            Some(array) => Ok(Arc::clone(array)),
-            None => to_carried(piece.column(place)).inspect(|array| carried[place] = Some(Arc::clone(array))),
-        };
-        let mut passed: Option<BooleanArray> = None;
-        for predicate in self.request.predicates.iter().filter(|predicate| predicate.is_active()) {
-            let columns = predicate.columns().iter().map(|&place| column(place)).collect::<Result<Vec<_>>>()?;
-            let answer = predicate.test(&columns, piece.num_rows())?;
-            passed = Some(match passed {
-                Some(before) => arrow::compute::and(&before, &answer)?,
-                None => answer,
-            });
-        }
-        let columns = self.request.projection.iter().map(|&place| column(place)).collect::<Result<Vec<_>>>()?;
-        let Some(passed) = passed else { return Ok(Chunk::new(columns, piece.num_rows())) };
-        let rows = passed.true_count();
-        if rows == passed.len() {
-            return Ok(Chunk::new(columns, rows));
-        }
-        let columns = columns.iter().map(|column| Ok(filter(column, &passed)?)).collect::<Result<_>>()?;
-        Ok(Chunk::new(columns, rows))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-    use arrow::array::{AsArray, Int32Array};
+    use arrow::array::{ArrayRef, AsArray, BooleanArray, Int32Array};
     use arrow::datatypes::Int32Type;
     use bireme_engine::morsel::{ColumnRange, Predicate, Verdict};
 

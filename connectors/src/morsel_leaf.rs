@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use bireme_engine::Result;
-use bireme_engine::morsel::Source;
+use bireme_engine::morsel::{Source, to_carried};
 use bireme_engine::stage::Pin;
+use datafusion::common::ScalarValue;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::physical_expr::PhysicalExpr;
@@ -15,13 +16,17 @@ use datafusion::physical_plan::ExecutionPlan;
 use object_store::local::LocalFileSystem;
 
 use crate::file_groups::pins_of;
+use crate::file_part::{Constants, FilePart};
 use crate::file_scan::scan_of;
+use crate::ipc_scan::IpcSource;
 use crate::memory_source::MemorySource;
 use crate::memory_table::MemoryScanExec;
 use crate::named_source::NamedSource;
-use crate::options::FileFormatOptions;
-use crate::parquet_scan::{FilePart, FooterCache, ParquetSource};
+use crate::options::{Compression, FileFormatOptions};
+use crate::parquet_scan::{FooterCache, ParquetSource};
+use crate::snapshot::FileTag;
 use crate::store::ReadCounters;
+use crate::text_scan::{TextFormat, TextSource};
 
 /// A leaf in parts.
 pub struct PartedLeaf {
@@ -40,7 +45,40 @@ pub struct PartedLeaf {
 
 enum Kind {
     Memory(Arc<MemoryScanExec>),
-    Parquet(Vec<Vec<FilePart>>, Arc<FooterCache>),
+    Files { format: Format, file_columns: usize, parts: Vec<Vec<FilePart>> },
+}
+
+/// Who reads the files.
+enum Format {
+    Parquet(Arc<FooterCache>),
+    Text(TextFormat, Compression),
+    Ipc,
+}
+
+impl Format {
+    /// The reader of a scan's files; `None` if only DataFusion has one.
+    fn of(source: &NamedSource, schema: &SchemaRef, footers: &Arc<FooterCache>) -> Option<Self> {
+        match source.format() {
+            FileFormatOptions::Parquet(_) => {
+                ParquetSource::supports(schema).is_ok().then(|| Self::Parquet(Arc::clone(footers)))
+            }
+            FileFormatOptions::Csv(options) => Some(Self::Text(TextFormat::Csv(options.clone()), source.compression())),
+            FileFormatOptions::Json(options) => {
+                (!options.array).then(|| Self::Text(TextFormat::Json, source.compression()))
+            }
+            // Streams have no footer that tells where their batches are.
+            FileFormatOptions::Ipc(_) => (source.inner().file_type() == "arrow").then_some(Self::Ipc),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Parquet(_) => "parquet",
+            Self::Text(TextFormat::Csv(_), _) => "csv",
+            Self::Text(TextFormat::Json, _) => "json",
+            Self::Ipc => "arrow",
+        }
+    }
 }
 
 impl PartedLeaf {
@@ -49,7 +87,7 @@ impl PartedLeaf {
         if let Some(scan) = leaf.downcast_ref::<MemoryScanExec>() {
             return Some(Self::memory(scan));
         }
-        Self::parquet(scan_of(leaf.as_ref())?, footers, reads)
+        Self::files(scan_of(leaf.as_ref())?, footers, reads)
     }
 
     fn memory(scan: &MemoryScanExec) -> Self {
@@ -67,48 +105,30 @@ impl PartedLeaf {
         }
     }
 
-    fn parquet(scan: &FileScanConfig, footers: &Arc<FooterCache>, reads: &ReadCounters) -> Option<Self> {
+    fn files(scan: &FileScanConfig, footers: &Arc<FooterCache>, reads: &ReadCounters) -> Option<Self> {
         let source = scan.file_source().downcast_ref::<NamedSource>()?;
-        let plain = matches!(source.format(), FileFormatOptions::Parquet(_))
-            && scan.table_partition_cols().is_empty()
-            && scan.object_store_url.as_str().starts_with("file:");
-        let schema = Arc::clone(scan.file_source().table_schema().table_schema());
-        if !plain || ParquetSource::supports(&schema).is_err() {
+        if !scan.object_store_url.as_str().starts_with("file:") {
             return None;
         }
-        let disk = LocalFileSystem::new();
+        let table = scan.file_source().table_schema();
+        let schema = Arc::clone(table.table_schema());
+        let file_columns = table.file_schema().fields().len();
+        let format = Format::of(source, &schema, footers)?;
         let mut parts = Vec::new();
         for group in &scan.file_groups {
-            let mut files = Vec::new();
-            for file in group.files() {
-                let path = disk.path_to_filesystem(file.path()).ok()?;
-                files.push(FilePart {
-                    read: reads.file(path.display().to_string()),
-                    path,
-                    size: file.object_meta.size,
-                    modified: Some(file.object_meta.last_modified.into()),
-                    range: file.range.as_ref().map(|range| range.start as u64..range.end as u64),
-                });
-            }
-            parts.push(files);
+            let files = group.files().iter().map(|file| file_part(file, file_columns, reads));
+            parts.push(files.collect::<Option<Vec<_>>>()?);
         }
         let projection = match scan.file_source().projection() {
             Some(exprs) => exprs.expr_iter().collect(),
             None => columns(&schema),
         };
-        let mut names = scan.file_groups.iter().flat_map(|group| group.files());
-        let first = names.next().and_then(|file| file.path().filename().map(str::to_owned)).unwrap_or_default();
-        let mut others =
-            scan.file_groups.iter().flat_map(|group| group.files()).map(|file| file.path()).collect::<Vec<_>>();
-        others.sort_unstable();
-        others.dedup();
-        let more = if others.len() > 1 { format!(" and {} more", others.len() - 1) } else { String::new() };
         Some(Self {
             projection,
-            name: format!("parquet {first}{more}"),
+            name: format!("{} {}", format.name(), names_of(scan)),
             pins: pins_of(&scan.file_groups),
             limit: scan.limit,
-            kind: Kind::Parquet(parts, Arc::clone(footers)),
+            kind: Kind::Files { format, file_columns, parts },
             schema,
         })
     }
@@ -116,34 +136,73 @@ impl PartedLeaf {
     /// These parts as one source.
     ///
     /// # Errors
-    /// None yet; opening the source looks at the files.
+    /// The options cannot be used. Opening the source looks at the files.
     pub fn source(&self, parts: &[usize]) -> Result<Arc<dyn Source>> {
         Ok(match &self.kind {
             Kind::Memory(scan) => {
                 let batches = parts.iter().flat_map(|&part| scan.lane_batches(part)).collect();
                 Arc::new(MemorySource::new(Arc::clone(&self.schema), batches, self.limit))
             }
-            Kind::Parquet(files, footers) => {
-                let files = parts.iter().filter_map(|&part| files.get(part)).flatten().cloned().collect();
-                Arc::new(ParquetSource::new(files, Arc::clone(&self.schema), Arc::clone(footers)))
+            Kind::Files { format, file_columns, parts: all } => {
+                let files = parts.iter().filter_map(|&part| all.get(part)).flatten().cloned().collect();
+                let schema = Arc::clone(&self.schema);
+                match format {
+                    Format::Parquet(footers) => Arc::new(ParquetSource::new(files, schema, Arc::clone(footers))),
+                    Format::Text(format, compression) => {
+                        Arc::new(TextSource::new(files, schema, *file_columns, format.clone(), *compression)?)
+                    }
+                    Format::Ipc => Arc::new(IpcSource::new(files, schema, *file_columns)),
+                }
             }
         })
     }
 }
 
-/// For each column of `part` the column of `whole` that holds the same, if both read the same rows of one table; `None` if they
-/// do not, or if in doubt: of files that are not Parquet, options would have to be compared as well.
+/// A planned file as native readers are given it; `None` if its path cannot be one of this machine, or a partition's
+/// value cannot be carried.
+fn file_part(file: &PartitionedFile, file_columns: usize, reads: &ReadCounters) -> Option<FilePart> {
+    let path = LocalFileSystem::new().path_to_filesystem(file.path()).ok()?;
+    let constant =
+        |(place, value): (usize, &ScalarValue)| Some((file_columns + place, to_carried(&value.to_array().ok()?).ok()?));
+    let constants = file.partition_values.iter().enumerate().map(constant).collect::<Option<Vec<_>>>()?;
+    Some(FilePart {
+        read: reads.file(path.display().to_string()),
+        shown: match file.extension::<FileTag>() {
+            Some(tag) => Arc::clone(&tag.shown),
+            None => path.display().to_string().into(),
+        },
+        path,
+        size: file.object_meta.size,
+        modified: Some(file.object_meta.last_modified.into()),
+        range: file.range.as_ref().map(|range| range.start as u64..range.end as u64),
+        constants: Constants::new(constants),
+    })
+}
+
+/// The name of the first file, and how many others there are.
+fn names_of(scan: &FileScanConfig) -> String {
+    let first = files_of(scan).next().and_then(|file| file.path().filename().map(str::to_owned)).unwrap_or_default();
+    let mut paths = files_of(scan).map(|file| file.path()).collect::<Vec<_>>();
+    paths.sort_unstable();
+    paths.dedup();
+    if paths.len() > 1 { format!("{first} and {} more", paths.len() - 1) } else { first }
+}
+
+/// For each column of `part` the column of `whole` that holds the same, if both read the same rows of one table in the same
+/// way; `None` if they do not, or if in doubt.
 pub fn columns_within(whole: &Arc<dyn ExecutionPlan>, part: &Arc<dyn ExecutionPlan>) -> Option<Vec<usize>> {
     if let (Some(whole), Some(part)) = (whole.downcast_ref::<MemoryScanExec>(), part.downcast_ref::<MemoryScanExec>()) {
         return part.columns_within(whole);
     }
-    let (whole, part) = (parquet_scan(whole)?, parquet_scan(part)?);
+    let (whole, part) = (scan_of(whole.as_ref())?, scan_of(part.as_ref())?);
     let (reads, wanted) = (whole.file_source(), part.file_source());
-    let same = whole.object_store_url == part.object_store_url
+    let (one, other) = (reads.downcast_ref::<NamedSource>()?, wanted.downcast_ref::<NamedSource>()?);
+    let same = one.format() == other.format()
+        && one.compression() == other.compression()
         && whole.limit == part.limit
         && reads.table_schema().table_schema() == wanted.table_schema().table_schema()
         && reads.filter() == wanted.filter()
-        && read_the_same_files(whole, part);
+        && have_the_same_files(whole, part);
     let columns_of = |scan: &FileScanConfig| match scan.file_source().projection() {
         Some(exprs) => exprs.expr_iter().collect(),
         None => columns(scan.file_source().table_schema().table_schema()),
@@ -153,23 +212,20 @@ pub fn columns_within(whole: &Arc<dyn ExecutionPlan>, part: &Arc<dyn ExecutionPl
     same.then(|| columns_of(part).iter().map(place).collect()).flatten()
 }
 
-fn parquet_scan(leaf: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
-    let scan = scan_of(leaf.as_ref())?;
-    let source = scan.file_source().downcast_ref::<NamedSource>()?;
-    matches!(source.format(), FileFormatOptions::Parquet(_)).then_some(scan)
-}
-
 /// The same parts of the same files in the same lanes.
-fn read_the_same_files(a: &FileScanConfig, b: &FileScanConfig) -> bool {
+fn have_the_same_files(a: &FileScanConfig, b: &FileScanConfig) -> bool {
+    let groups = |scan: &FileScanConfig| scan.file_groups.iter().map(|group| group.files().len()).collect::<Vec<_>>();
     let same = |(a, b): (&PartitionedFile, &PartitionedFile)| {
         a.object_meta.location == b.object_meta.location
             && a.object_meta.size == b.object_meta.size
             && a.range == b.range
             && a.partition_values == b.partition_values
     };
-    let groups = || a.file_groups.iter().zip(&b.file_groups);
-    a.file_groups.len() == b.file_groups.len()
-        && groups().all(|(a, b)| a.len() == b.len() && a.iter().zip(b.iter()).all(same))
+    a.object_store_url == b.object_store_url && groups(a) == groups(b) && files_of(a).zip(files_of(b)).all(same)
+}
+
+fn files_of(scan: &FileScanConfig) -> impl Iterator<Item = &PartitionedFile> {
+    scan.file_groups.iter().flat_map(|group| group.files())
 }
 
 impl fmt::Debug for PartedLeaf {

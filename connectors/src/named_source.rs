@@ -50,6 +50,11 @@ impl NamedSource {
         &self.format
     }
 
+    /// How its files are compressed as a whole.
+    pub(crate) fn compression(&self) -> Compression {
+        self.compression
+    }
+
     pub(crate) fn new(
         inner: Arc<dyn FileSource>,
         format: FileFormatOptions,

@@ -7,7 +7,10 @@ use bincode::de::Decoder;
 use bincode::enc::Encoder;
 use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
+use bireme_engine::{Error, Result};
+#[cfg(feature = "datafusion")]
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
+use regex::Regex;
 
 use crate::ipc;
 
@@ -49,6 +52,7 @@ impl FileFormatOptions {
         }
     }
 
+    #[cfg(feature = "datafusion")]
     /// Whether a directory's files of this name belong to a table of this format.
     pub(crate) fn claims(&self, name: &str) -> bool {
         let (stem, _) = Compression::strip(name);
@@ -72,6 +76,7 @@ impl FileFormatOptions {
         }
     }
 
+    #[cfg(feature = "datafusion")]
     pub(crate) fn user_schema(&self) -> Option<&SchemaRef> {
         match self {
             Self::Csv(options) => options.schema.as_ref().map(|schema| &schema.0),
@@ -80,6 +85,7 @@ impl FileFormatOptions {
         }
     }
 
+    #[cfg(feature = "datafusion")]
     /// The compression of a file: as the options say, else by its name.
     pub(crate) fn compression_of(&self, name: &str) -> Compression {
         match self {
@@ -161,6 +167,29 @@ impl CsvOptions {
         self.schema = Some(schema.into());
         self
     }
+
+    /// A pattern for the text that stands for NULL, and for the empty field; `None` if only the empty field does.
+    pub(crate) fn null_pattern(&self) -> Option<String> {
+        let text = self.null_value.as_ref().filter(|text| !text.is_empty())?;
+        let mut pattern = String::from("^(");
+        for letter in text.chars() {
+            if r"\.+*?()|[]{}^$#&-~".contains(letter) {
+                pattern.push('\\');
+            }
+            pattern.push(letter);
+        }
+        pattern.push_str(")?$");
+        Some(pattern)
+    }
+
+    /// The same, ready to match.
+    ///
+    /// # Errors
+    /// The text is too long for a pattern.
+    pub(crate) fn nulls(&self) -> Result<Option<Regex>> {
+        let compiled = self.null_pattern().map(|pattern| Regex::new(&pattern)).transpose();
+        compiled.map_err(|error| Error::user(format!("the option `null_value` cannot be used: {error}")))
+    }
 }
 
 /// How to read JSON files.
@@ -234,6 +263,7 @@ impl Compression {
         (name, Self::None)
     }
 
+    #[cfg(feature = "datafusion")]
     pub(crate) fn file_type(self) -> FileCompressionType {
         match self {
             Self::None => FileCompressionType::UNCOMPRESSED,

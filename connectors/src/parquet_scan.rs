@@ -1,7 +1,7 @@
 //! Parquet files as morsel sources: pages decoded by code of our own, selection first.
 //!
 //! ```text
-//!  open    footers ──statistics, page index──► morsels: row groups, or parts of very large ones
+//!  open    footers ──statistics, page index, Bloom filters──► morsels: row groups, or parts of very large ones
 //!  read    predicate columns ──dictionary──► pass tables     (no value passes: the row group is done)
 //!          window of rows ──codes or values──► rows that pass ──► only their values of the other columns ──► Chunk
 //! ```
@@ -11,7 +11,7 @@
 //! left, the order learned while the scan runs. Columns that are only projected are decoded for rows that passed;
 //! pages without such rows are not even decompressed.
 //!
-//! - `footers`: parsed footers, kept; `prune`: statistics and page indexes.
+//! - `footers`: parsed footers, kept; `prune`: statistics and page indexes; `bloom`: filters of few values.
 //! - `scan`: morsels; `window`: the reader of a morsel, with predicates; `selection`, `pass_table`: its tools.
 //! - `column`: the pages of a column chunk; `decode`: values; `runs`, `unpack`, `delta`, `validity`: encodings.
 //! - `page_header`, `codec`, `buffers`: what lies below.
@@ -23,6 +23,7 @@
 //! have 11 and 50 values, 3 and 23 of which pass. The codes, of 4 and 6 bits, are tested 64 rows at a time; 12 % of
 //! the rows pass. Of `extendedprice`, whose dictionary is large, only those rows' codes are picked out.
 
+mod bloom;
 mod buffers;
 mod codec;
 mod column;
@@ -44,11 +45,7 @@ mod unpack;
 mod validity;
 mod window;
 
-use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::time::SystemTime;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use bireme_engine::error::Result;
@@ -56,20 +53,7 @@ use bireme_engine::morsel::{Scan, ScanRequest, Source};
 
 pub use footers::FooterCache;
 
-/// A local file, or the part of it that one reader is given.
-#[derive(Clone, Debug)]
-pub struct FilePart {
-    /// Where it lies.
-    pub path: PathBuf,
-    /// Its size in bytes.
-    pub size: u64,
-    /// When it was last changed, if known: a footer is kept for this version of the file.
-    pub modified: Option<SystemTime>,
-    /// Only row groups whose first page starts in this range of bytes; all of them if `None`.
-    pub range: Option<Range<u64>>,
-    /// Grows by the bytes that are read of it, in pages.
-    pub read: Arc<AtomicU64>,
-}
+use crate::file_part::FilePart;
 
 /// A table of Parquet files; see the module.
 #[derive(Debug)]

@@ -9,12 +9,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::json::ReaderBuilder;
-use datafusion::common::DataFusionError;
-use futures::StreamExt;
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 
-use crate::options::{Compression, CsvOptions};
+use crate::options::CsvOptions;
 
 /// A record of a CSV file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +89,11 @@ impl RecordScanner {
         }
     }
 
+    /// The line of the record that is being read, if what was scanned ends inside of a quoted field.
+    pub(crate) fn open_quote(&self) -> Option<u64> {
+        matches!(self.state, State::Quoted | State::Escaped).then_some(self.start_line)
+    }
+
     fn end_record(&mut self, found: &mut dyn FnMut(Record) -> ControlFlow<()>) -> ControlFlow<()> {
         self.ordinal += 1;
         self.state = State::RecordStart;
@@ -143,91 +144,99 @@ impl RecordScanner {
     }
 }
 
-/// A text file that can be read again.
-#[derive(Clone, Debug)]
-pub(crate) struct TextFile {
-    pub(crate) store: Arc<dyn ObjectStore>,
-    pub(crate) key: Path,
-    pub(crate) compression: Compression,
-    /// Where the reader began that reports the error.
-    pub(crate) range_start: u64,
+/// A search through the bytes of a text file.
+pub(crate) trait Search {
+    /// Looks at more bytes; breaks off when it has found what it looks for.
+    fn push(&mut self, bytes: &[u8]) -> ControlFlow<()>;
+
+    /// The end of the file.
+    fn finish(&mut self);
 }
 
-impl TextFile {
-    /// The line of a reader's n-th record (from 1).
-    pub(crate) async fn line_of_record(&self, dialect: Dialect, ordinal: u64) -> Option<u64> {
-        let record = self.find_record(dialect, |record| record.ordinal >= ordinal).await?;
-        Some(record.line)
+/// Looks for the first record that is as wanted, from where a reader began.
+pub(crate) struct RecordSearch<W> {
+    dialect: Dialect,
+    skip: SkipToRange,
+    scanner: Option<RecordScanner>,
+    wanted: W,
+    pub(crate) found: Option<Record>,
+}
+
+impl<W: FnMut(Record) -> bool> RecordSearch<W> {
+    pub(crate) fn new(dialect: Dialect, range_start: u64, wanted: W) -> Self {
+        Self { dialect, skip: SkipToRange::new(range_start), scanner: None, wanted, found: None }
+    }
+}
+
+impl<W: FnMut(Record) -> bool> Search for RecordSearch<W> {
+    fn push(&mut self, bytes: &[u8]) -> ControlFlow<()> {
+        let Some(rest) = self.skip.rest(bytes) else { return ControlFlow::Continue(()) };
+        let scanner = self.scanner.get_or_insert_with(|| RecordScanner::new(self.dialect, self.skip.line));
+        scanner.push(rest, &mut |record| note(record, &mut self.wanted, &mut self.found))
     }
 
-    /// The first record that is as wanted.
-    pub(crate) async fn find_record(&self, dialect: Dialect, wanted: impl Fn(Record) -> bool) -> Option<Record> {
-        let mut scanner: Option<RecordScanner> = None;
-        let mut found = None;
-        let mut check = |record: Record| {
-            if wanted(record) {
-                found = Some(record);
-                return ControlFlow::Break(());
-            }
-            ControlFlow::Continue(())
-        };
-        let mut skip = SkipToRange::new(self.range_start);
-        let whole = self.chunks(|chunk| {
-            let Some(rest) = skip.rest(chunk) else { return ControlFlow::Continue(()) };
-            let scanner = scanner.get_or_insert_with(|| RecordScanner::new(dialect, skip.line));
-            scanner.push(rest, &mut check)
-        });
-        let complete = whole.await?;
-        if let (true, Some(scanner)) = (complete, &mut scanner) {
-            let _ = scanner.finish(&mut check);
+    fn finish(&mut self) {
+        if let Some(scanner) = &mut self.scanner {
+            let _ = scanner.finish(&mut |record| note(record, &mut self.wanted, &mut self.found));
         }
-        found
+    }
+}
+
+fn note(record: Record, wanted: &mut impl FnMut(Record) -> bool, found: &mut Option<Record>) -> ControlFlow<()> {
+    if !wanted(record) {
+        return ControlFlow::Continue(());
+    }
+    *found = Some(record);
+    ControlFlow::Break(())
+}
+
+/// Looks for the first line, from where a reader began, that is not an object of the given schema.
+pub(crate) struct BadJsonSearch {
+    schema: SchemaRef,
+    skip: SkipToRange,
+    line: Option<u64>,
+    pending: Vec<u8>,
+    /// The line, and what is wrong with it.
+    pub(crate) found: Option<(u64, String)>,
+}
+
+impl BadJsonSearch {
+    pub(crate) fn new(schema: SchemaRef, range_start: u64) -> Self {
+        Self { schema, skip: SkipToRange::new(range_start), line: None, pending: Vec::new(), found: None }
     }
 
-    /// The first line, from where the reader began, that is not an object of the given schema, and what is wrong.
-    pub(crate) async fn first_bad_json(&self, schema: &SchemaRef) -> Option<(u64, String)> {
-        let mut skip = SkipToRange::new(self.range_start);
-        let mut line: Option<u64> = None;
-        let mut pending = Vec::new();
-        let mut found = None;
-        let mut check = |number: u64, text: &[u8]| match parse_json(schema, text) {
+    fn check(&mut self, number: u64) -> ControlFlow<()> {
+        let parsed = parse_json(&self.schema, &self.pending);
+        self.pending.clear();
+        match parsed {
             Ok(()) => ControlFlow::Continue(()),
             Err(problem) => {
-                found = Some((number, problem));
+                self.found = Some((number, problem));
                 ControlFlow::Break(())
             }
-        };
-        let whole = self.chunks(|chunk| {
-            let Some(mut rest) = skip.rest(chunk) else { return ControlFlow::Continue(()) };
-            let number = line.get_or_insert(skip.line);
-            while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
-                pending.extend_from_slice(&rest[..end]);
-                check(*number, &pending)?;
-                pending.clear();
-                *number += 1;
-                rest = &rest[end + 1..];
-            }
-            pending.extend_from_slice(rest);
-            ControlFlow::Continue(())
-        });
-        let complete = whole.await?;
-        if let (true, Some(number)) = (complete, line) {
-            let _ = check(number, &pending);
         }
-        found
+    }
+}
+
+impl Search for BadJsonSearch {
+    fn push(&mut self, bytes: &[u8]) -> ControlFlow<()> {
+        let Some(mut rest) = self.skip.rest(bytes) else { return ControlFlow::Continue(()) };
+        let mut number = self.line.unwrap_or(self.skip.line);
+        while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
+            self.pending.extend_from_slice(&rest[..end]);
+            self.check(number)?;
+            number += 1;
+            rest = &rest[end + 1..];
+        }
+        self.pending.extend_from_slice(rest);
+        self.line = Some(number);
+        ControlFlow::Continue(())
     }
 
-    /// Calls `each` on the uncompressed bytes. `Some(false)` if it broke off, `None` if the file cannot be read.
-    async fn chunks(&self, mut each: impl FnMut(&[u8]) -> ControlFlow<()>) -> Option<bool> {
-        let result = self.store.get(&self.key).await.ok()?;
-        let bytes = result.into_stream().map(|chunk| chunk.map_err(DataFusionError::from)).boxed();
-        let mut plain = self.compression.file_type().convert_stream(bytes).ok()?;
-        while let Some(chunk) = plain.next().await {
-            if each(&chunk.ok()?).is_break() {
-                return Some(false);
-            }
+    fn finish(&mut self) {
+        if let Some(number) = self.line {
+            let _ = self.check(number);
         }
-        Some(true)
     }
 }
 
@@ -282,11 +291,6 @@ fn parse_json(schema: &SchemaRef, line: &[u8]) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed test may end the test")]
-    use arrow::datatypes::{DataType, Field, Schema};
-    use futures::executor::block_on;
-    use object_store::memory::InMemory;
-
     use super::*;
 
     const DIALECT: Dialect = Dialect { delimiter: b',', quote: b'"', escape: None, comment: Some(b'#') };
@@ -312,39 +316,5 @@ mod tests {
         assert_eq!(records("a,b\r\n1,2"), [(1, 2), (2, 2)]);
         assert_eq!(records("\n# note\na,b\n\n\n1,2,3\n"), [(3, 2), (6, 3)]);
         assert_eq!(records("a,\"x\ny\"\"z,\"\n1,\n,\n"), [(1, 2), (3, 2), (4, 2)]);
-    }
-
-    fn file(text: &str, range_start: u64) -> TextFile {
-        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-        let key = Path::from("a");
-        block_on(store.put(&key, text.to_string().into())).unwrap();
-        TextFile { store, key, compression: Compression::None, range_start }
-    }
-
-    #[test]
-    fn a_range_counts_the_lines_before_it() {
-        let text = "a,b\n1,2\n3,4\n5,6\n7,8\n";
-        for start in 0..text.len() as u64 {
-            let lines_before = match start {
-                0 => 0,
-                _ => text.as_bytes()[..start as usize - 1].iter().filter(|&&byte| byte == b'\n').count() as u64 + 1,
-            };
-            let line = block_on(file(text, start).line_of_record(DIALECT, 1));
-            let wanted = (lines_before < 5).then_some(lines_before + 1);
-            assert_eq!(line, wanted, "from byte {start}");
-        }
-        let ragged = block_on(file("a,b\n1,2\n3\n", 0).find_record(DIALECT, |record| record.fields != 2));
-        assert_eq!(ragged, Some(Record { ordinal: 3, line: 3, fields: 1 }));
-    }
-
-    #[test]
-    fn the_first_bad_json_line() {
-        let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
-        let text = "{\"a\":1}\n\n{\"a\":\"x\"}\n{\"a\"\n";
-        let (line, problem) = block_on(file(text, 0).first_bad_json(&schema)).unwrap();
-        assert_eq!(line, 3);
-        assert!(problem.contains('x'), "{problem}");
-        let (line, _) = block_on(file(text, 12).first_bad_json(&schema)).unwrap();
-        assert_eq!(line, 4);
     }
 }

@@ -12,7 +12,7 @@ use bireme_planner::MorselLeaf;
 use bireme_planner::stage::MorselLeaves;
 use datafusion::physical_plan::ExecutionPlan;
 
-/// Knows tables in memory and Parquet files on this machine's file systems. Between runs it keeps the files' footers.
+/// Knows tables in memory and files on this machine's file systems. Between runs it keeps the files' footers.
 #[derive(Debug)]
 pub(super) struct SessionMorsels {
     footers: Arc<FooterCache>,

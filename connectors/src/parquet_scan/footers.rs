@@ -16,9 +16,9 @@ use parking_lot::Mutex;
 use parquet::arrow::parquet_to_arrow_schema;
 use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 
-use super::FilePart;
 use super::damage::{Damage, Decoded};
 use super::fallback::{SharedFile, guarded};
+use crate::file_part::FilePart;
 
 /// Bytes of footers that are kept unless told otherwise.
 const KEPT_BYTES: usize = 256 << 20;

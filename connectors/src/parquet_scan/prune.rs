@@ -40,10 +40,20 @@ impl Bounds {
     }
 }
 
-/// The columns of a predicate as a file has them: `None` for a column it lacks.
+/// A column of a predicate as a file has it.
 pub(super) struct FileColumn {
     pub(super) name: String,
     pub(super) logical: DataType,
+    /// The value of all rows, as an array of one, where the file does not have the column.
+    pub(super) constant: Option<ArrayRef>,
+}
+
+/// What is known of a column that has one value.
+fn range_of_constant(value: &ArrayRef, rows: usize) -> ColumnRange {
+    match value.is_null(0) {
+        true => ColumnRange { nulls: Some(rows), rows, ..ColumnRange::default() },
+        false => ColumnRange { min: Some(Arc::clone(value)), max: Some(Arc::clone(value)), nulls: Some(0), rows },
+    }
 }
 
 /// What statistics say of one predicate for each row group of a file.
@@ -57,12 +67,10 @@ pub(super) fn judge_row_groups(
     let bounds = columns.iter().map(|column| row_group_bounds(footer, column, wanted)).collect::<Vec<_>>();
     let judge = |(at, &group): (usize, &usize)| {
         let rows = metadata.row_group(group).num_rows() as usize;
-        let ranges = columns.iter().zip(&bounds).map(|(column, bounds)| match bounds {
-            Some(bounds) => bounds.range(at, rows),
-            None if footer.column(&column.name).is_none() => {
-                ColumnRange { nulls: Some(rows), rows, ..ColumnRange::default() }
-            }
-            None => ColumnRange { rows, ..ColumnRange::default() },
+        let ranges = columns.iter().zip(&bounds).map(|(column, bounds)| match (&column.constant, bounds) {
+            (Some(value), _) => range_of_constant(value, rows),
+            (None, Some(bounds)) => bounds.range(at, rows),
+            (None, None) => ColumnRange { rows, ..ColumnRange::default() },
         });
         predicate.judge(&ranges.collect::<Vec<_>>())
     };
@@ -119,7 +127,7 @@ pub(super) fn page_ranges(
     let metadata = &footer.metadata;
     let rows = metadata.row_group(group).num_rows() as usize;
     let mut ranges: Option<Vec<Range<usize>>> = None;
-    for (predicate, column) in predicates {
+    for (predicate, column) in predicates.iter().filter(|(_, column)| column.constant.is_none()) {
         let Some(pages) = page_bounds(metadata, footer, group, column) else { continue };
         let kept = pages.iter().filter(|(rows, bounds)| {
             let range = bounds.0.range(bounds.1, rows.len());

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arrow::array::{ArrayRef, new_null_array};
 use arrow::datatypes::{DataType, SchemaRef};
 use bireme_engine::error::{Error, Result};
 use bireme_engine::metrics::StageMetrics;
 use bireme_engine::morsel::{MorselReader, Predicate, Scan, ScanRequest, Verdict, carried_type};
 use parquet::file::metadata::ColumnChunkMetaData;
 
-use super::FilePart;
+use super::bloom;
 use super::buffers::Pool;
 use super::column::{Column, Extent};
 use super::damage::{Damage, Decoded};
@@ -22,6 +23,7 @@ use super::footers::{Footer, FooterCache, chunk_start};
 use super::kind::{Adapt, Kind, plain};
 use super::prune::{self, FileColumn};
 use super::window::{AnyColumn, WindowReader};
+use crate::file_part::{Constants, FilePart};
 
 /// Row groups of more rows are cut into morsels of about so many, where an offset index tells where pages are.
 const MORSEL_ROWS: usize = 256 << 10;
@@ -49,6 +51,7 @@ pub(super) struct Shared {
 pub(super) struct OpenFile {
     pub(super) path: PathBuf,
     pub(super) read: Arc<AtomicU64>,
+    constants: Constants,
     shared: SharedFile,
     footer: Arc<Footer>,
 }
@@ -57,8 +60,20 @@ pub(super) struct OpenFile {
 #[derive(Debug)]
 pub(super) struct TableColumn {
     pub(super) name: String,
+    /// Its place in the table's schema.
+    place: usize,
     logical: DataType,
     pub(super) carried: DataType,
+}
+
+impl TableColumn {
+    /// The value of all rows of a file, as an array of one: its directory's name says it, or the file lacks the column.
+    fn constant(&self, constants: &Constants, footer: &Footer) -> Option<ArrayRef> {
+        match constants.value(self.place) {
+            Some(value) => Some(Arc::clone(value)),
+            None => footer.column(&self.name).is_none().then(|| new_null_array(&self.carried, 1)),
+        }
+    }
 }
 
 /// A predicate and what it was seen to do.
@@ -145,6 +160,7 @@ impl ParquetScan {
             let field = schema.fields().get(column).ok_or_else(|| Error::internal(format!("no column {column}")))?;
             Ok(TableColumn {
                 name: field.name().clone(),
+                place: column,
                 logical: field.data_type().clone(),
                 carried: carried_type(field.data_type()),
             })
@@ -166,9 +182,15 @@ impl ParquetScan {
             let file = Arc::new(file);
             let footer = footers.get(part, &file)?;
             shared.check_columns(part, &footer)?;
-            let morsels = shared.plan(part, &footer, &mut pruned);
             let file = SharedFile { file, size: part.size };
-            shared.files.push(OpenFile { path: part.path.clone(), read: Arc::clone(&part.read), shared: file, footer });
+            let morsels = shared.plan(part, &file, &footer, &mut pruned);
+            shared.files.push(OpenFile {
+                path: part.path.clone(),
+                read: Arc::clone(&part.read),
+                constants: part.constants.clone(),
+                shared: file,
+                footer,
+            });
             shared.morsels.extend(morsels);
         }
         if let Some(metrics) = &shared.metrics {
@@ -186,7 +208,8 @@ impl Shared {
         let roots = footer.metadata.file_metadata().schema_descr().root_schema().get_fields();
         for column in &self.columns {
             let is_there = roots.iter().any(|root| root.name() == column.name);
-            if is_there && footer.column(&column.name).is_none() {
+            let is_read = part.constants.value(column.place).is_none();
+            if is_read && is_there && footer.column(&column.name).is_none() {
                 let message = format!("column {} of {} is nested", column.name, part.path.display());
                 return Err(Error::unsupported(message));
             }
@@ -195,9 +218,8 @@ impl Shared {
     }
 
     /// The morsels of one file.
-    fn plan(&self, part: &FilePart, footer: &Footer, pruned: &mut Pruned) -> Vec<Morsel> {
+    fn plan(&self, part: &FilePart, file: &SharedFile, footer: &Footer, pruned: &mut Pruned) -> Vec<Morsel> {
         let metadata = &footer.metadata;
-        let file = self.files.len();
         let wanted = (0..metadata.num_row_groups()).filter(|&group| {
             let Some(range) = &part.range else { return true };
             // A file without columns has nothing to read, and its row groups lie nowhere.
@@ -209,6 +231,7 @@ impl Shared {
             let column = |&place: &usize| FileColumn {
                 name: self.columns[place].name.clone(),
                 logical: self.columns[place].logical.clone(),
+                constant: self.columns[place].constant(&part.constants, footer),
             };
             test.columns.iter().map(column).collect::<Vec<_>>()
         };
@@ -221,6 +244,11 @@ impl Shared {
             }
         });
         let verdicts = verdicts.collect::<Vec<_>>();
+        let named = self.tests.iter().map(|test| match test.columns.as_slice() {
+            &[column] if active(test) => Some((column, test.predicate.values()?)),
+            _ => None,
+        });
+        let named = named.collect::<Vec<_>>();
         let mut morsels = Vec::new();
         for (at, &group) in wanted.iter().enumerate() {
             pruned.groups += 1;
@@ -234,6 +262,13 @@ impl Shared {
                 continue;
             }
             let settled = verdicts.iter().map(|verdicts| verdicts[at] == Verdict::All).collect::<Vec<_>>();
+            let mut looked_up =
+                named.iter().zip(&settled).filter(|(_, settled)| !**settled).filter_map(|(named, _)| named.as_ref());
+            if looked_up.any(|(column, values)| self.is_absent(part, file, footer, group, *column, values)) {
+                pruned.pruned += 1;
+                pruned.rows += rows as u64;
+                continue;
+            }
             let single = self
                 .tests
                 .iter()
@@ -242,21 +277,43 @@ impl Shared {
             let single = single.filter_map(|(test, _)| Some((Arc::clone(&test.predicate), columns_of(test).pop()?)));
             let ranges = prune::page_ranges(footer, group, &single.collect::<Vec<_>>());
             let ranges = ranges.unwrap_or_else(|| std::iter::once(0..rows).collect());
-            let morsel = Morsel { file, group, ranges, settled };
+            let morsel = Morsel { file: self.files.len(), group, ranges, settled };
             pruned.rows += (rows - morsel.rows()) as u64;
             if morsel.ranges.is_empty() {
                 pruned.pruned += 1;
                 continue;
             }
-            self.cut(footer, morsel, &mut morsels);
+            self.cut(part, footer, morsel, &mut morsels);
         }
         morsels
     }
 
+    /// Whether a Bloom filter knows that a row group has none of these values of a column.
+    fn is_absent(
+        &self,
+        part: &FilePart,
+        file: &SharedFile,
+        footer: &Footer,
+        group: usize,
+        column: usize,
+        values: &ArrayRef,
+    ) -> bool {
+        let column = &self.columns[column];
+        if column.constant(&part.constants, footer).is_some() {
+            return false;
+        }
+        let Some((leaf, logical)) = footer.column(&column.name) else { return false };
+        let chunk = footer.metadata.row_group(group).column(leaf);
+        Adapt::between(logical, &column.logical).is_none() && !bloom::may_hold(part, file, chunk, values)
+    }
+
     /// Cuts the morsel of a very large row group, if all of its columns can be read in parts.
-    fn cut(&self, footer: &Footer, morsel: Morsel, morsels: &mut Vec<Morsel>) {
+    fn cut(&self, part: &FilePart, footer: &Footer, morsel: Morsel, morsels: &mut Vec<Morsel>) {
         let rows = morsel.rows();
         let in_parts = self.columns.iter().all(|column| {
+            if column.constant(&part.constants, footer).is_some() {
+                return true;
+            }
             let Some((leaf, logical)) = footer.column(&column.name) else { return true };
             let chunk = footer.metadata.row_group(morsel.group).column(leaf);
             native_kind(chunk, logical).is_some() && prune::page_rows(&footer.metadata, morsel.group, leaf).is_some()
@@ -295,8 +352,11 @@ impl Shared {
     }
 
     fn read_column(&self, morsel: &Morsel, column: &TableColumn, file: &OpenFile) -> Decoded<(AnyColumn, u64)> {
+        if let Some(value) = column.constant(&file.constants, &file.footer) {
+            return Ok((AnyColumn::Constant(value, 0), 0));
+        }
         let Some((leaf, logical)) = file.footer.column(&column.name) else {
-            return Ok((AnyColumn::Missing(0), 0));
+            return Err(Damage::internal("a column is neither there nor constant"));
         };
         let metadata = &file.footer.metadata;
         let chunk = metadata.row_group(morsel.group).column(leaf);

@@ -1,6 +1,8 @@
 //! Scans against the `parquet` crate's own reader, which is the oracle.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed unwrap is a failed test")]
 
+mod blooms;
+mod constants;
 mod damaged;
 mod predicates;
 mod round_trips;
@@ -18,7 +20,8 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::WriterProperties;
 
-use super::{FilePart, FooterCache, ParquetSource};
+use super::{FooterCache, ParquetSource};
+use crate::file_part::FilePart;
 
 /// Random numbers that are the same everywhere (Steele et al., `SplitMix64`).
 pub(super) struct Random(pub(super) u64);
@@ -185,13 +188,7 @@ pub(super) fn write(path: &Path, batch: &RecordBatch, properties: WriterProperti
 }
 
 pub(super) fn part(path: &Path) -> FilePart {
-    FilePart {
-        path: path.to_owned(),
-        size: std::fs::metadata(path).unwrap().len(),
-        modified: None,
-        range: None,
-        read: Default::default(),
-    }
+    FilePart::whole(path.to_owned(), std::fs::metadata(path).unwrap().len())
 }
 
 pub(super) fn source(path: &Path, schema: &SchemaRef) -> ParquetSource {

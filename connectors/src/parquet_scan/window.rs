@@ -28,6 +28,7 @@ use super::pass_table::PassTable;
 use super::scan::{Morsel, Shared};
 use super::selection::{Selection, bits_of, mask_of};
 use super::validity::Bits;
+use crate::file_part::repeated;
 
 /// Chunks have at least so many rows, unless the morsel ends.
 const FEW_ROWS: usize = CHUNK_ROWS / 4;
@@ -44,8 +45,9 @@ const SMALL_DICTIONARY: usize = 1024;
 pub(super) enum AnyColumn {
     Native(Box<Column>),
     Crate(Box<Fallback>),
-    /// The file lacks it: so many NULLs.
-    Missing(usize),
+    /// The same value (an array of one) for all rows, of which so many are wanted: the file lacks the column, and it is
+    /// NULL, or it stands in the directory's name.
+    Constant(ArrayRef, usize),
 }
 
 impl AnyColumn {
@@ -53,7 +55,7 @@ impl AnyColumn {
         match self {
             AnyColumn::Native(column) => column.add_range(rows),
             AnyColumn::Crate(column) => column.add_range(rows),
-            AnyColumn::Missing(count) => {
+            AnyColumn::Constant(_, count) => {
                 *count += rows.len();
                 Ok(())
             }
@@ -64,7 +66,7 @@ impl AnyColumn {
         match self {
             AnyColumn::Native(column) => column.add_rows(rows),
             AnyColumn::Crate(column) => column.add_rows(rows),
-            AnyColumn::Missing(count) => {
+            AnyColumn::Constant(_, count) => {
                 *count += rows.len();
                 Ok(())
             }
@@ -78,7 +80,7 @@ impl AnyColumn {
                 column.add_array(array);
                 Ok(())
             }
-            AnyColumn::Missing(count) => {
+            AnyColumn::Constant(_, count) => {
                 *count += array.len();
                 Ok(())
             }
@@ -89,7 +91,7 @@ impl AnyColumn {
         match self {
             AnyColumn::Native(column) => column.finish(carried),
             AnyColumn::Crate(column) => column.finish(carried),
-            AnyColumn::Missing(count) => Ok(new_null_array(carried, std::mem::take(count))),
+            AnyColumn::Constant(value, count) => Ok(repeated(value, std::mem::take(count))?),
         }
     }
 }

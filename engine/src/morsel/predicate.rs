@@ -46,6 +46,12 @@ pub trait Predicate: Debug + Send + Sync {
     /// What can be said from the ranges of its columns, in the order of [`Predicate::columns`].
     fn judge(&self, ranges: &[ColumnRange]) -> Verdict;
 
+    /// The only values of its one column with which a row can pass, in carried form, if they are few; NULL never passes
+    /// then. Bloom filters of a file may know that none of them is there.
+    fn values(&self) -> Option<ArrayRef> {
+        None
+    }
+
     /// Tests rows: its columns, in the order of [`Predicate::columns`], in carried form. The answer has no NULLs:
     /// a row passes or not.
     ///

@@ -3,13 +3,15 @@
 use std::fmt;
 
 use arrow::array::{ArrayRef, BooleanArray};
+use arrow::datatypes::DataType;
 use bireme_engine::error::Result;
 use bireme_engine::morsel::{ColumnRange, Predicate, Verdict};
 
 use super::filter::Filter;
 use super::judge::judge;
-use super::value::Rows;
-use crate::pipeline::ir::Expr;
+use super::node::{Kind, Node};
+use super::value::{Rows, flat};
+use crate::pipeline::ir::{CompareOp, Expr};
 
 /// An expression over a source's columns, as a predicate of its scan.
 pub struct ExprPredicate {
@@ -50,8 +52,40 @@ impl Predicate for ExprPredicate {
         judge(self.filter.conjuncts(), ranges)
     }
 
+    fn values(&self) -> Option<ArrayRef> {
+        if self.columns.len() != 1 {
+            return None;
+        }
+        self.filter.conjuncts().iter().find_map(named_values)
+    }
+
     fn test(&self, columns: &[ArrayRef], rows: usize) -> Result<BooleanArray> {
         let selected = self.filter.select_rows(&Rows::new(columns, rows))?;
         Ok(BooleanArray::new(selected.into_bits(rows), None))
+    }
+}
+
+/// The values that a column must have one of: `c = 1`, `c IN (1, 2)`.
+fn named_values(node: &Node) -> Option<ArrayRef> {
+    match node.kind() {
+        Kind::Compare(CompareOp::Equal, left, right) if alike(left.data_type(), right.data_type()) => {
+            match (left.kind(), right.kind()) {
+                (Kind::Column(_), Kind::Constant(value)) | (Kind::Constant(value), Kind::Column(_)) => {
+                    flat(&value.array).ok()
+                }
+                _ => None,
+            }
+        }
+        Kind::In { value, list, negated: false, .. } if matches!(value.kind(), Kind::Column(_)) => flat(list).ok(),
+        _ => None,
+    }
+}
+
+/// Whether equal values of the two types are carried alike.
+fn alike(left: &DataType, right: &DataType) -> bool {
+    let text = |data_type: &DataType| matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    match (left, right) {
+        (DataType::Dictionary(_, values), other) | (other, DataType::Dictionary(_, values)) => alike(values, other),
+        _ => left == right || text(left) && text(right),
     }
 }

@@ -73,6 +73,14 @@ fn check_predicate(expr: &Expr, chunk: &Chunk, wanted: &[bool]) {
     let tested = predicate.test(&columns, chunk.rows).unwrap();
     assert_eq!(tested.values().iter().collect::<Vec<_>>(), wanted);
     assert_eq!(tested.null_count(), 0);
+    if let (Some(values), &[place]) = (predicate.values(), predicate.columns())
+        && !random::types()[place].is_floating()
+    {
+        let [have, named] =
+            [&chunk.columns[place], &values].map(|array| to_logical(array, &random::types()[place]).unwrap());
+        let is_named = |row: usize| (0..named.len()).any(|at| *named.slice(at, 1) == *have.slice(row, 1));
+        assert!((0..chunk.rows).all(|row| !wanted[row] || is_named(row)), "{expr} names {values:?}");
+    }
     let ranges = predicate.columns().iter().map(|&place| range(&chunk.columns[place], &random::types()[place]));
     let mut ranges = ranges.collect::<Vec<_>>();
     for _ in 0..2 {

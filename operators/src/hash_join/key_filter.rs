@@ -12,8 +12,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::buffer::BooleanBuffer;
+use arrow::array::{Array, ArrayData, ArrayRef, AsArray, make_array};
+use arrow::buffer::{BooleanBuffer, Buffer};
 use arrow::datatypes::{DataType, UInt32Type};
 use bireme_engine::budget::Reservation;
 use bireme_engine::morsel::carried_type;
@@ -26,6 +26,9 @@ use super::keys::{Key, hash_keys, integer_of, is_integer, key_column, range, sin
 /// A range of at most so many values for each row, or so many in all, gets a bit for each.
 const SPARSE: u64 = 64;
 const SMALL: u64 = 1 << 22;
+
+/// So many values are worth being named.
+const FEW_VALUES: usize = 256;
 
 /// Whether a row of the probe side may have a partner, by one of its keys.
 ///
@@ -50,6 +53,10 @@ pub trait KeyFilter: fmt::Debug + Send + Sync {
 
     /// Values on the build side, each counted once or more often.
     fn values(&self) -> usize;
+
+    /// All values of the build side in carried form, each once, if they are few and known exactly, and NULL is not among
+    /// those that have a partner.
+    fn few_values(&self) -> Option<ArrayRef>;
 }
 
 struct Filter {
@@ -219,5 +226,23 @@ impl KeyFilter for Filter {
 
     fn values(&self) -> usize {
         self.values
+    }
+
+    fn few_values(&self) -> Option<ArrayRef> {
+        let Test::Bits { min, bits } = &self.test else { return None };
+        if self.values > FEW_VALUES || self.null || self.range.is_none() {
+            return None;
+        }
+        let carried = carried_type(&self.logical);
+        let width = carried.primitive_width().filter(|&width| width <= 8)?;
+        let mut bytes = Vec::new();
+        let mut count = 0;
+        for place in BooleanBuffer::new(Buffer::from_slice_ref(bits), 0, bits.len() * 64).set_indices() {
+            let value = integer_of(min.wrapping_add(place as i64), &carried);
+            bytes.extend_from_slice(&value.to_le_bytes()[..width]);
+            count += 1;
+        }
+        let values = ArrayData::builder(carried).len(count).add_buffer(Buffer::from_vec(bytes));
+        Some(make_array(values.align_buffers(true).build().ok()?))
     }
 }

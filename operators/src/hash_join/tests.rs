@@ -583,9 +583,12 @@ fn a_filter_knows_what_it_can_know() {
     let answer = small.test(&asked).unwrap();
     assert_eq!(answer.iter().collect::<Vec<_>>(), [true, false, false, true, false, false]);
 
+    let values = small.few_values().unwrap();
+    assert_eq!(values.as_primitive::<Int64Type>().iter().collect::<Vec<_>>(), [Some(-5), Some(10)]);
+
     let many = (0..100_000).map(|v| Some(keys::mix(v) as i64)).collect::<Vec<_>>();
     let sparse = table(many.clone(), JoinKind::Inner).key_filter(0).unwrap();
-    assert!(!sparse.is_exact());
+    assert!(!sparse.is_exact() && sparse.few_values().is_none());
     let there: ArrayRef = Arc::new(Int64Array::from(many));
     assert_eq!(sparse.test(&there).unwrap().count_set_bits(), 100_000);
     let others: ArrayRef = Arc::new((200_000..300_000).map(|v| keys::mix(v) as i64).collect::<Int64Array>());
@@ -595,6 +598,7 @@ fn a_filter_knows_what_it_can_know() {
     let none = table(vec![], JoinKind::Inner).key_filter(0).unwrap();
     assert!(none.range().is_some_and(|(min, max)| min > max));
     assert_eq!(none.test(&asked).unwrap().count_set_bits(), 0);
+    assert_eq!(none.few_values().unwrap().len(), 0);
     assert!(table(vec![Some(1)], JoinKind::ProbeAnti).key_filter(0).is_none());
 }
 

@@ -116,3 +116,27 @@ fn no_query_of_tpch_has_an_island_on_its_path() {
         }
     }
 }
+
+#[test]
+fn files_of_every_format_are_read_by_pipelines() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    for ranks in [1, 3] {
+        let session = Session::builder().threads(2 * ranks).local_ranks(ranks).build().unwrap();
+        for (name, format) in [("csv", "CSV"), ("json", "JSON"), ("arrow", "ARROW"), ("parquet", "PARQUET")] {
+            let table = format!("{name}_{ranks}");
+            let place = path(&table);
+            let rows =
+                "SELECT column1 AS n, column2 AS s, column3 AS year FROM (VALUES (1, 'a', 2023), (2, 'b', 2024))";
+            let copy = format!("COPY ({rows}) TO '{place}/' STORED AS {format} PARTITIONED BY (year)");
+            session.sql(&copy).unwrap().collect().unwrap();
+            let create = format!("CREATE EXTERNAL TABLE {table} STORED AS {format} LOCATION '{place}/'");
+            session.sql(&create).unwrap().collect().unwrap();
+            let frame = session.sql(&format!("SELECT s, year FROM {table} WHERE n > 1 OR year < 2023")).unwrap();
+            let plan = frame.explain().unwrap();
+            assert!(plan.contains(&format!("scan {name} ")) && !plan.contains("island (datafusion)"), "{plan}");
+            let found = arrow::util::pretty::pretty_format_batches(&frame.collect().unwrap()).unwrap().to_string();
+            assert!(found.contains("| b | 2024 |") && !found.contains("2023"), "{found}");
+        }
+    }
+}

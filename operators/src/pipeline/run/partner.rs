@@ -48,6 +48,10 @@ impl Predicate for PartnerPredicate {
         }
     }
 
+    fn values(&self) -> Option<ArrayRef> {
+        self.filter.few_values()
+    }
+
     fn test(&self, columns: &[ArrayRef], rows: usize) -> Result<BooleanArray> {
         let passed = BooleanArray::new(self.filter.test(&columns[0])?, None);
         self.tested.fetch_add(rows, Ordering::Relaxed);
