@@ -1,5 +1,6 @@
 //! The passes, in order.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -8,16 +9,17 @@ use arrow::datatypes::SchemaRef;
 use bireme_engine::control::Fingerprint;
 use bireme_engine::error::Result;
 use bireme_engine::hash::hash_bytes;
-use bireme_engine::stage::{LaneSink, PlacedPlan, Sink};
+use bireme_engine::stage::{LaneSink, PlacedPlan, Sink, StageId};
 use bireme_operators::errors::from_datafusion;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
 
+use crate::expected;
 use crate::place::Mapper;
 use crate::rewrite::{ProviderStatistics, reorder_joins};
-use crate::stage::{self, IslandWorld};
+use crate::stage::{self, IslandWorld, LineOrigin, Staged};
 
 /// Where the rows of a plan are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +87,8 @@ pub struct Planned {
     pub physical: Arc<dyn ExecutionPlan>,
     /// Cut and placed.
     pub placed: PlacedPlan,
+    /// Which nodes of the physical plan the lines of stages stand for.
+    pub(crate) origins: Vec<LineOrigin>,
 }
 
 impl Planner {
@@ -97,11 +101,11 @@ impl Planner {
         let optimized = reorder_joins(optimized, &ProviderStatistics)?;
         let planned = state.query_planner().create_physical_plan(&optimized, state);
         let physical = self.world.runtime.block_on(async { planned.await.map_err(from_datafusion) })?;
-        let graph = stage::build(&physical, goal, self.ranks, self.world.clone())?;
+        let Staged { graph, origins } = stage::build(&physical, goal, self.ranks, self.world.clone())?;
         graph.verify()?;
         let lane_ranks = self.mapper.place(&graph, self.ranks);
         let placed = PlacedPlan::new(graph, self.ranks, lane_ranks)?;
-        Ok(Planned { schema: physical.schema(), optimized, physical, placed })
+        Ok(Planned { schema: physical.schema(), optimized, physical, placed, origins })
     }
 }
 
@@ -117,6 +121,19 @@ impl Planned {
             self.placed.graph().text(),
             self.placement(),
         ]
+    }
+
+    /// Rows that the lines of native stages are expected to yield over all ranks, by stage and line, where anything is known.
+    ///
+    /// No part of the plan's text: the same pipeline is the same whatever is expected of it.
+    pub fn expected_rows(&self) -> BTreeMap<(StageId, usize), f64> {
+        let nodes = expected::rows(&self.optimized, &self.physical, &ProviderStatistics, self.placed.ranks());
+        let of = |origin: &LineOrigin| {
+            let (_, rows) = nodes.iter().find(|(node, _)| Arc::ptr_eq(node, &origin.node))?;
+            let copies = origin.copied_by.map_or(1, |exchange| self.placed.input_ranks(exchange).len());
+            Some(((origin.stage, origin.line), rows * copies as f64))
+        };
+        self.origins.iter().filter_map(of).collect()
     }
 
     /// What the ranks compare before they run.

@@ -1,26 +1,37 @@
 //! A fragment becomes the program of a stage.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
 use bireme_operators::pipeline::ir::{
     Expr, ExprKind, JoinColumn, Partner, Pipeline, Program, Sink, SlotId, Source, Step,
 };
 use bireme_operators::pipeline::run::Leaf;
+use datafusion::physical_plan::ExecutionPlan;
 
 use super::Fused;
 use super::prune::prune;
 
+/// A fragment whose rows leave the stage.
+pub(crate) struct Finished {
+    pub program: Program,
+    /// Its sources, by number.
+    pub leaves: BTreeMap<usize, Leaf>,
+    /// The nodes whose rows come out of the lines of the program.
+    pub origins: Vec<(usize, Arc<dyn ExecutionPlan>)>,
+}
+
 impl Fused {
-    /// Its program and its sources, when its rows leave the stage.
-    pub fn finish(mut self) -> (Program, BTreeMap<usize, Leaf>, SchemaRef) {
+    /// Its program, when its rows leave the stage.
+    pub fn finish(mut self) -> Finished {
         self.end(Sink::Output);
         let mut pipelines = self.pipelines;
         prune(&mut pipelines);
         pipelines.iter_mut().for_each(find_partners);
         let slots = renumber_slots(&mut pipelines);
-        let program = Program { pipelines, slots, schema: std::sync::Arc::clone(&self.schema) };
-        (program, self.leaves, self.schema)
+        let origins = self.origins.lines(&pipelines);
+        let program = Program { pipelines, slots, schema: self.schema };
+        Finished { program, leaves: self.leaves, origins }
     }
 }
 

@@ -9,6 +9,8 @@ use bireme_operators::pipeline::ir::{Expr, ExprKind, Pipeline, Sink, SlotId, Sou
 use bireme_operators::pipeline::run::Leaf;
 use datafusion::physical_expr::PhysicalExpr;
 
+use super::origin::Origins;
+
 /// Pipelines so far, the last of which is still open.
 pub(crate) struct Fused {
     /// Finished pipelines, in an order in which they can run.
@@ -31,6 +33,8 @@ pub(crate) struct Fused {
     pub leaves: BTreeMap<usize, Leaf>,
     /// Every expression that went into it, for those that read scalar subqueries.
     pub expressions: Vec<Arc<dyn PhysicalExpr>>,
+    /// The nodes whose rows come out of its lines.
+    pub origins: Origins,
 }
 
 impl Fused {
@@ -47,6 +51,7 @@ impl Fused {
             inputs: Vec::new(),
             leaves: BTreeMap::new(),
             expressions: Vec::new(),
+            origins: Origins::default(),
         }
     }
 
@@ -70,6 +75,7 @@ impl Fused {
         let source = self.source.clone();
         let (steps, types) = (std::mem::take(&mut self.steps), self.types.clone());
         self.pipelines.push(Pipeline { source, steps, sink, types });
+        self.origins.end();
     }
 
     /// Takes over the pipelines, inputs and sources of another fragment whose last pipeline has ended; they run first.
@@ -79,6 +85,7 @@ impl Fused {
         self.inputs.append(&mut first.inputs);
         self.leaves.append(&mut first.leaves);
         self.expressions.append(&mut first.expressions);
+        self.origins.after(first.origins);
     }
 
     /// These columns instead. Neighbouring projections become one where no work is done twice.

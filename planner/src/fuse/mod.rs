@@ -35,12 +35,14 @@ mod finish;
 mod fragment;
 mod join;
 mod limit;
+mod origin;
 mod project;
 mod prune;
 mod scan;
 mod sort;
 
 pub(crate) use aggregate::{is_distinct, supported as groups_natively};
+pub(crate) use finish::Finished;
 pub(crate) use fragment::{Fused, types_of};
 pub(crate) use join::Join;
 pub use scan::MorselLeaf;

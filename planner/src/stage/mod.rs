@@ -85,17 +85,47 @@ pub trait MorselLeaves: Send + Sync + std::fmt::Debug {
     fn are_same(&self, a: &Arc<dyn ExecutionPlan>, b: &Arc<dyn ExecutionPlan>) -> bool;
 }
 
+/// A plan in stages.
+#[derive(Debug)]
+pub struct Staged {
+    /// The stages and the exchanges between them.
+    pub graph: StageGraph,
+    /// Which nodes of the plan the lines of native stages stand for.
+    pub origins: Vec<LineOrigin>,
+}
+
+/// A line of a native stage whose rows are those of a node of the physical plan.
+#[derive(Clone, Debug)]
+pub struct LineOrigin {
+    /// The stage.
+    pub stage: StageId,
+    /// The line's place in the text of the stage's body.
+    pub line: usize,
+    /// Whose rows come out of it.
+    pub node: Arc<dyn ExecutionPlan>,
+    /// The exchange that brings all of these rows to every rank that runs the stage.
+    pub copied_by: Option<ExchangeId>,
+}
+
 /// Cuts `plan` into stages that deliver its rows as `goal` says.
 ///
 /// # Errors
 /// The plan holds a node that cannot be cut nor run whole.
-pub fn build(plan: &Arc<dyn ExecutionPlan>, goal: &Goal, ranks: usize, world: IslandWorld) -> Result<StageGraph> {
-    let graph = StageGraph::default();
-    let mut builder = Builder { world, ranks, graph, leaves: 0, slots: 0, scalars: Vec::new(), shared: Vec::new() };
+pub fn build(plan: &Arc<dyn ExecutionPlan>, goal: &Goal, ranks: usize, world: IslandWorld) -> Result<Staged> {
+    let mut builder = Builder {
+        world,
+        ranks,
+        graph: StageGraph::default(),
+        leaves: 0,
+        slots: 0,
+        scalars: Vec::new(),
+        shared: Vec::new(),
+        origins: Vec::new(),
+    };
     builder.find_shared(plan);
     let part = builder.visit(plan)?;
     builder.deliver(part, goal)?;
-    Ok(builder.graph)
+    Ok(Staged { graph: builder.graph, origins: builder.origins })
 }
 
 /// The part of a stage that has been seen so far.
@@ -146,15 +176,20 @@ struct Builder {
     slots: usize,
     scalars: Vec<subquery::Scalar>,
     shared: Vec<shared::Shared>,
+    origins: Vec<LineOrigin>,
 }
 
 impl Builder {
     /// The stage that the node is in, up to the node.
     fn visit(&mut self, node: &Arc<dyn ExecutionPlan>) -> Result<Part> {
-        match self.visit_shared(node)? {
-            Some(part) => Ok(part),
-            None => self.visit_unshared(node),
+        let mut part = match self.visit_shared(node)? {
+            Some(part) => part,
+            None => self.visit_unshared(node)?,
+        };
+        if let Part::Fused(fused) = &mut part {
+            fused.stands_for(node);
         }
+        Ok(part)
     }
 
     fn visit_unshared(&mut self, node: &Arc<dyn ExecutionPlan>) -> Result<Part> {

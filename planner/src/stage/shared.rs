@@ -76,7 +76,8 @@ impl Builder {
         let Some(place) = self.shared.iter().position(same) else { return Ok(None) };
         if self.shared[place].built.is_none() {
             let part = self.visit_unshared(node)?;
-            let fused = self.as_fused(part)?;
+            let mut fused = self.as_fused(part)?;
+            fused.stands_for(node);
             let lanes = fused.lanes.clone();
             let stage = self.close(fused.into(), Vec::new())?;
             self.shared[place].built = Some((stage, lanes));

@@ -140,6 +140,11 @@ impl Program {
         lines
     }
 
+    /// The place in [`Program::lines`] of a pipeline's first line; its steps and its sink follow.
+    pub fn first_line(&self, pipeline: usize) -> usize {
+        self.pipelines.iter().take(pipeline).map(|pipeline| pipeline.steps.len() + 2).sum()
+    }
+
     /// The same program has the same key.
     pub fn key(&self) -> u64 {
         hash_bytes(self.lines().join("\n").as_bytes())

@@ -13,6 +13,7 @@ use bireme_engine::workers::Workers;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use super::counts::Account;
 use super::crew::{self, Inlets};
 use super::kept::Kept;
 use super::line::Line;
@@ -95,7 +96,7 @@ impl Run {
         self.slots.resize_with(self.program.slots, || Kept::Nothing);
         let program = Arc::clone(&self.program);
         for (number, pipeline) in program.pipelines.iter().enumerate() {
-            if self.pipeline(pipeline, &mut outlet).await? == Flow::Stop {
+            if self.pipeline(number, pipeline, &mut outlet).await? == Flow::Stop {
                 break;
             }
             self.forget_after(number);
@@ -109,7 +110,8 @@ impl Run {
         Ok(())
     }
 
-    async fn pipeline(&mut self, pipeline: &Pipeline, outlet: &mut Outlet) -> Result<Flow> {
+    async fn pipeline(&mut self, number: usize, pipeline: &Pipeline, outlet: &mut Outlet) -> Result<Flow> {
+        let account = Account::open(&self.resources.metrics);
         let parts = match &pipeline.source {
             Source::Scan(scan) => Some(self.leaf(scan.leaf)?),
             Source::Exchange(_) | Source::Slot(_) => None,
@@ -124,11 +126,12 @@ impl Run {
             // Opening reads footers and computes constants: work for a worker.
             self.workers.run(move || Line::open(&pipeline, parts, &slots, schema, resources)).await?
         };
-        let (flow, kept) = crew::run(&self.workers, Arc::new(line), inlets, outlet).await?;
+        let ended = crew::run(&self.workers, Arc::new(line), inlets, outlet).await?;
+        account.close(&self.resources.metrics, self.program.first_line(number), &ended.counts, ended.finish);
         if let Some(slot) = pipeline.sink.slot() {
-            self.slots[slot.0] = kept;
+            self.slots[slot.0] = ended.kept;
         }
-        Ok(flow)
+        Ok(ended.flow)
     }
 
     fn leaf(&self, number: usize) -> Result<Arc<dyn morsel::Source>> {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use bireme_engine::error::Result;
@@ -15,6 +16,7 @@ use futures::future::{Either, select};
 use futures::stream::SelectAll;
 use parking_lot::Mutex;
 
+use super::counts::Counts;
 use super::kept::Kept;
 use super::line::{Line, Local, Stepping};
 use super::worker::{Pause, Round, Supply, Worker};
@@ -25,13 +27,22 @@ pub(super) type Inlets = Vec<(usize, Inlet)>;
 /// Batches from exchanges that wait for a worker, for each worker.
 const WAITING_BATCHES: usize = 2;
 
+/// What is left of a pipeline that has ended.
+pub(super) struct Ended {
+    pub flow: Flow,
+    pub kept: Kept,
+    pub counts: Counts,
+    /// The time it took to merge the parts of the sink.
+    pub finish: Duration,
+}
+
 /// Runs a pipeline to its end, and its sink.
 pub(super) async fn run(
     workers: &Arc<Workers>,
     line: Arc<Line>,
     inlets: Option<Inlets>,
     outlet: &mut Outlet,
-) -> Result<(Flow, Kept)> {
+) -> Result<Ended> {
     // The order of rows is kept by working on one morsel at a time.
     let ordered = line.scan.as_ref().is_some_and(|scan| scan.ordered());
     let morsels = line.scan.as_ref().map_or(usize::MAX, |scan| scan.morsels());
@@ -58,9 +69,13 @@ pub(super) async fn run(
             flow = crew.round(Supply::of(rest), place + 1, None).await?;
         }
     }
+    line.count_partners();
+    let mut counts = Counts::new(line.steps.len());
+    crew.idle.iter().for_each(|worker| counts.add(&worker.counts));
     let locals = crew.idle.into_iter().map(|worker| worker.local).collect();
+    let merging = Instant::now();
     let kept = workers.run(move || line.sink.finish(locals)).await?;
-    Ok((flow, kept))
+    Ok(Ended { flow, kept, counts, finish: merging.elapsed() })
 }
 
 struct Crew<'a> {
@@ -130,7 +145,10 @@ impl Crew<'_> {
     fn start(&self, mut worker: Worker, round: &Arc<Round>, done: &Done) {
         let (line, round, done) = (Arc::clone(&self.line), Arc::clone(round), done.clone());
         self.workers.spawn(move || {
-            let pause = line.resources.metrics.time(|| caught(|| worker.work(&line, &round)));
+            let begun = Instant::now();
+            let pause = caught(|| worker.work(&line, &round));
+            worker.counts.busy += begun.elapsed();
+            line.resources.metrics.busy.add_time(begun.elapsed());
             // Before the driver learns of it: when a run has ended, nothing of it is held by a thread.
             drop((line, round));
             let _ = done.unbounded_send((worker, pause));

@@ -21,6 +21,8 @@ use crate::sort::{LocalSort, Sorter};
 pub(super) struct Line {
     /// Where rows come from; `None`: from an exchange.
     pub scan: Option<Arc<dyn morsel::Scan>>,
+    /// The tests that joins have given to the scan.
+    partners: Vec<Arc<PartnerPredicate>>,
     pub steps: Vec<Stepping>,
     pub sink: Sinking,
     pub resources: Resources,
@@ -61,8 +63,12 @@ impl Line {
         schema: SchemaRef,
         resources: Resources,
     ) -> Result<Self> {
+        let mut partners = Vec::new();
         let scan = match (&pipeline.source, leaf) {
-            (Source::Scan(scan), Some(leaf)) => Some(open_scan(scan, leaf.as_ref(), slots, &resources)?),
+            (Source::Scan(scan), Some(leaf)) => {
+                partners = open_partners(scan, slots)?;
+                Some(open_scan(scan, leaf.as_ref(), &partners, &resources)?)
+            }
             (Source::Slot(slot), _) => Some(slots[slot.0].rows()?),
             (Source::Exchange(_), _) => None,
             (Source::Scan(scan), None) => return Err(Error::internal(format!("{} has no source", scan.name))),
@@ -78,7 +84,12 @@ impl Line {
             Sink::Sort(_, spec) => Sinking::Sort(Sorter::new(spec.clone(), types, resources.clone())?),
             Sink::Collect(_) => Sinking::Collect,
         };
-        Ok(Self { scan, steps, sink, resources })
+        Ok(Self { scan, partners, steps, sink, resources })
+    }
+
+    /// Adds what the scan's partners did to the counters of the stage.
+    pub fn count_partners(&self) {
+        self.partners.iter().for_each(|partner| partner.count(&self.resources.metrics));
     }
 
     /// The last limit that has let through all it will: no step before it needs to work any more. Steps behind it may still
@@ -89,22 +100,28 @@ impl Line {
     }
 }
 
+fn open_partners(scan: &Scan, slots: &[Kept]) -> Result<Vec<Arc<PartnerPredicate>>> {
+    let mut partners = Vec::new();
+    for partner in &scan.partners {
+        if let Some(filter) = slots[partner.slot.0].table()?.key_filter(partner.key) {
+            let name = format!("#{} in key {} of {}", partner.column, partner.key, partner.slot);
+            partners.push(Arc::new(PartnerPredicate::new(partner.column, filter, name)));
+        }
+    }
+    Ok(partners)
+}
+
 fn open_scan(
     scan: &Scan,
     leaf: &dyn morsel::Source,
-    slots: &[Kept],
+    partners: &[Arc<PartnerPredicate>],
     resources: &Resources,
 ) -> Result<Arc<dyn morsel::Scan>> {
     let mut predicates: Vec<Arc<dyn Predicate>> = Vec::new();
     for predicate in &scan.predicates {
         predicates.push(Arc::new(ExprPredicate::new(predicate.clone())?));
     }
-    for partner in &scan.partners {
-        if let Some(filter) = slots[partner.slot.0].table()?.key_filter(partner.key) {
-            let name = format!("#{} in key {} of {}", partner.column, partner.key, partner.slot);
-            predicates.push(Arc::new(PartnerPredicate::new(partner.column, filter, name)));
-        }
-    }
+    predicates.extend(partners.iter().map(|partner| Arc::clone(partner) as Arc<dyn Predicate>));
     let metrics = Some(Arc::clone(&resources.metrics));
     leaf.open(ScanRequest { projection: scan.projection.clone(), predicates, metrics })
 }

@@ -12,6 +12,7 @@
 //! output, and wait for nobody: exchanges are waited for by the driver, which is a future.
 
 mod body;
+mod counts;
 mod crew;
 mod kept;
 mod line;

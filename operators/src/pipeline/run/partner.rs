@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{ArrayRef, BooleanArray};
 use bireme_engine::error::Result;
+use bireme_engine::metrics::StageMetrics;
 use bireme_engine::morsel::{ColumnRange, Predicate, Verdict};
 
 use super::super::values::as_integers;
@@ -26,6 +27,13 @@ pub(super) struct PartnerPredicate {
 impl PartnerPredicate {
     pub fn new(column: usize, filter: Arc<dyn KeyFilter>, name: String) -> Self {
         Self { columns: [column], filter, name, tested: AtomicUsize::new(0), passed: AtomicUsize::new(0) }
+    }
+
+    /// Says how many values were tested, and how many of them had no partner. A dictionary's values are tested once.
+    pub fn count(&self, metrics: &StageMetrics) {
+        let (tested, passed) = (self.tested.load(Ordering::Relaxed), self.passed.load(Ordering::Relaxed));
+        metrics.add("partners_tested", tested as u64);
+        metrics.add("partners_missing", tested.saturating_sub(passed) as u64);
     }
 }
 

@@ -8,6 +8,7 @@ use bireme_engine::error::Result;
 use bireme_engine::morsel::{Chunk, MorselReader, Scan};
 use parking_lot::Mutex;
 
+use super::counts::Counts;
 use super::kept::Slices;
 use super::line::{Line, Local, Sinking, Stepping, to_batch};
 use crate::hash_join::ProbeCursor;
@@ -70,6 +71,7 @@ pub(super) enum Pause {
 /// A worker's own state; it moves between threads, but works on one at a time.
 pub(super) struct Worker {
     pub local: Local,
+    pub counts: Counts,
     reader: Option<Box<dyn MorselReader>>,
     /// For each step the probe that is under way.
     cursors: Vec<Option<ProbeCursor>>,
@@ -80,7 +82,8 @@ impl Worker {
     pub fn new(line: &Line) -> Result<Self> {
         let mut cursors = Vec::new();
         cursors.resize_with(line.steps.len(), || None);
-        Ok(Self { local: line.sink.local()?, reader: None, cursors, output_bytes: 0 })
+        let counts = Counts::new(line.steps.len());
+        Ok(Self { local: line.sink.local()?, counts, reader: None, cursors, output_bytes: 0 })
     }
 
     /// Works until there is enough output or nothing to do.
@@ -136,6 +139,7 @@ impl Worker {
     /// Drives a chunk from a step to the sink, or to where nothing of it is left.
     fn push(&mut self, line: &Line, mut chunk: Chunk, from: usize) -> Result<()> {
         for (place, step) in line.steps.iter().enumerate().skip(from) {
+            self.counts.rows[place] += chunk.rows as u64;
             let next = match step {
                 Stepping::Filter(filter) => filter.apply(chunk)?,
                 Stepping::Project(exprs) => {
@@ -161,6 +165,7 @@ impl Worker {
     }
 
     fn sink(&mut self, line: &Line, chunk: Chunk) -> Result<()> {
+        self.counts.rows[line.steps.len()] += chunk.rows as u64;
         match (&mut self.local, &line.sink) {
             (Local::Output(batches), Sinking::Output(schema)) => {
                 let batch = to_batch(schema, &chunk)?;
