@@ -49,7 +49,7 @@ use bireme_engine::{Error, Result};
 use parking_lot::Mutex;
 
 pub use cursor::ProbeCursor;
-pub use key_filter::KeyFilter;
+pub use key_filter::{KeyFilter, KeyUnion};
 pub use table::JoinTable;
 
 use crate::pipeline::Resources;

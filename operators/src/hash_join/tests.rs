@@ -2,6 +2,8 @@
 
 //! Every kind of join, over every form of key, against a nested loop over texts.
 
+mod union;
+
 use std::collections::BTreeSet;
 
 use arrow::array::{

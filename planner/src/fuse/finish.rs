@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bireme_operators::pipeline::ir::{
-    Expr, ExprKind, JoinColumn, Partner, Pipeline, Program, Sink, SlotId, Source, Step,
+    Expr, ExprKind, JoinColumn, Partner, PartnerKeys, Pipeline, Program, Sink, SlotId, Source, Step,
 };
 use bireme_operators::pipeline::run::Leaf;
 use datafusion::physical_plan::ExecutionPlan;
@@ -42,36 +42,66 @@ impl Fused {
 ///     project [#1, #0]                ──►        project [#1, #0]
 ///     probe slot 2 Inner on [#1] = …             probe slot 2 Inner on [#1] = …
 /// ```
-/// Not behind a limit, which counts the rows that come.
 fn find_partners(pipeline: &mut Pipeline) {
     let Source::Scan(scan) = &mut pipeline.source else { return };
-    // For each column of the space at hand the scan's column that it is.
-    let mut origin: Vec<Option<usize>> = scan.projection.iter().copied().map(Some).collect();
-    for step in &pipeline.steps {
-        match step {
-            Step::Filter(_) => {}
-            Step::Limit { .. } => return,
-            Step::Project(exprs) => {
-                let through = |expr: &Expr| match expr.kind {
-                    ExprKind::Column(column) => origin[column],
-                    _ => None,
-                };
-                origin = exprs.iter().map(through).collect();
-            }
-            Step::Probe(slot, spec) => {
-                if spec.kind.drops_unmatched_probe_rows() && !spec.nulls_match {
-                    for (key, &column) in spec.probe_keys.iter().enumerate() {
-                        if let Some(column) = origin[column] {
-                            scan.partners.push(Partner { column, slot: *slot, key });
-                        }
-                    }
-                }
-                let through = |column: &JoinColumn| match column {
-                    JoinColumn::Probe(column) => origin[*column],
-                    JoinColumn::Build(_) | JoinColumn::Mark => None,
-                };
-                origin = spec.output.iter().map(through).collect();
-            }
+    let found = partners(&pipeline.steps, scan.projection.len(), Failure::May).into_iter();
+    let partner = |(column, slot, key): (usize, SlotId, usize)| Partner {
+        column: scan.projection[column],
+        keys: PartnerKeys::Slot { slot, key },
+    };
+    scan.partners = found.map(partner).collect();
+}
+
+/// Whether rows may be dropped before a step that can fail on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// They may: the build side is whole before the scan begins.
+    May,
+    /// They must not: whether the filter comes before a row does is a matter of time.
+    MustNot,
+}
+
+/// The columns of a source of so many that are keys of joins which drop rows without a partner: with the build side, and
+/// which of its keys they are. Not behind a limit, which counts the rows that come.
+pub(crate) fn partners(steps: &[Step], columns: usize, failure: Failure) -> Vec<(usize, SlotId, usize)> {
+    let mut found = Vec::new();
+    let mut origin = (0..columns).map(Some).collect::<Vec<_>>();
+    for step in steps {
+        if let Step::Probe(slot, spec) = step
+            && spec.kind.drops_unmatched_probe_rows()
+            && !spec.nulls_match
+        {
+            let keys = spec.probe_keys.iter().enumerate();
+            found.extend(keys.filter_map(|(key, &column)| Some((origin[column]?, *slot, key))));
+        }
+        match through(step, &origin, failure) {
+            Some(next) => origin = next,
+            None => break,
+        }
+    }
+    found
+}
+
+/// For each column behind a step the column of the source that it is, if it is one; `None` if rows must not be dropped before
+/// the step that the source does not want dropped.
+pub(crate) fn through(step: &Step, origin: &[Option<usize>], failure: Failure) -> Option<Vec<Option<usize>>> {
+    let safe = |expr: &Expr| failure == Failure::May || !expr.may_fail();
+    match step {
+        Step::Limit { .. } => None,
+        Step::Filter(expr) => safe(expr).then(|| origin.to_vec()),
+        Step::Project(exprs) => {
+            let through = |expr: &Expr| match expr.kind {
+                ExprKind::Column(column) => origin[column],
+                _ => None,
+            };
+            exprs.iter().all(safe).then(|| exprs.iter().map(through).collect())
+        }
+        Step::Probe(_, spec) => {
+            let through = |column: &JoinColumn| match column {
+                JoinColumn::Probe(column) => origin[*column],
+                JoinColumn::Build(_) | JoinColumn::Mark => None,
+            };
+            spec.residual.iter().all(safe).then(|| spec.output.iter().map(through).collect())
         }
     }
 }
@@ -89,7 +119,11 @@ fn renumber_slots(pipelines: &mut [Pipeline]) -> usize {
     for pipeline in pipelines {
         match &mut pipeline.source {
             Source::Slot(slot) => new(slot),
-            Source::Scan(scan) => scan.partners.iter_mut().for_each(|partner| new(&mut partner.slot)),
+            Source::Scan(scan) => scan.partners.iter_mut().for_each(|partner| {
+                if let PartnerKeys::Slot { slot, .. } = &mut partner.keys {
+                    new(slot);
+                }
+            }),
             Source::Exchange(_) => {}
         }
         for step in &mut pipeline.steps {

@@ -74,7 +74,7 @@ impl Fused {
     pub fn end(&mut self, sink: Sink) {
         let source = self.source.clone();
         let (steps, types) = (std::mem::take(&mut self.steps), self.types.clone());
-        self.pipelines.push(Pipeline { source, steps, sink, types });
+        self.pipelines.push(Pipeline { source, steps, sink, types, advice: Vec::new() });
         self.origins.end();
     }
 

@@ -42,7 +42,7 @@ mod scan;
 mod sort;
 
 pub(crate) use aggregate::{is_distinct, supported as groups_natively};
-pub(crate) use finish::Finished;
+pub(crate) use finish::{Failure, Finished, partners, through};
 pub(crate) use fragment::{Fused, types_of};
 pub(crate) use join::Join;
 pub use scan::MorselLeaf;

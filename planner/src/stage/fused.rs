@@ -29,6 +29,7 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
+use super::advice::Native;
 use super::{Builder, Fragment, LineOrigin, Part, received};
 use crate::fuse::{Finished, Fused, Join, groups_natively, is_distinct, types_of};
 
@@ -380,8 +381,12 @@ impl Builder {
         };
         let Finished { program, leaves, origins } = fused.finish();
         let copies = self.copies(&program);
+        let kept = (self.ranks > 1).then(|| (program.clone(), leaves.clone()));
         let body = Arc::new(NativeBody::new(program, leaves, native.workers));
-        let stage = self.push(Stage { id: StageId(0), body, lanes, inputs, outputs, after });
+        let stage = self.push(Stage { id: StageId(0), body, lanes, inputs, outputs, advice: Vec::new(), after });
+        if let Some((program, leaves)) = kept {
+            self.natives.insert(stage, Native { program, leaves, advised: false });
+        }
         let origin = |(line, node)| {
             let copied = copies.iter().find(|(lines, _)| lines.contains(&line));
             LineOrigin { stage, line, node, copied_by: copied.map(|(_, exchange)| *exchange) }

@@ -17,6 +17,7 @@
 //!
 //! What has a native form is fused into pipelines instead ([`fused`], [`crate::fuse`]).
 
+mod advice;
 mod aligned;
 mod collected;
 mod fused;
@@ -121,10 +122,12 @@ pub fn build(plan: &Arc<dyn ExecutionPlan>, goal: &Goal, ranks: usize, world: Is
         scalars: Vec::new(),
         shared: Vec::new(),
         origins: Vec::new(),
+        natives: BTreeMap::new(),
     };
     builder.find_shared(plan);
     let part = builder.visit(plan)?;
     builder.deliver(part, goal)?;
+    builder.advise();
     Ok(Staged { graph: builder.graph, origins: builder.origins })
 }
 
@@ -177,6 +180,8 @@ struct Builder {
     scalars: Vec<subquery::Scalar>,
     shared: Vec<shared::Shared>,
     origins: Vec<LineOrigin>,
+    /// What native stages do, where it may still change.
+    natives: BTreeMap<StageId, advice::Native>,
 }
 
 impl Builder {
@@ -257,7 +262,16 @@ impl Builder {
         let id = ExchangeId(self.graph.exchanges.len() as u32);
         // The consumer is known when its stage is pushed.
         let consumer = StageId(u32::MAX);
-        self.graph.exchanges.push(Exchange { id, producer, consumer, route, schema, fetch, spooled: false });
+        self.graph.exchanges.push(Exchange {
+            id,
+            producer,
+            consumer,
+            route,
+            schema,
+            fetch,
+            spooled: false,
+            advice: false,
+        });
         self.graph.stages[producer.0 as usize].outputs.push(Output::Exchange(id));
         id
     }
@@ -273,7 +287,7 @@ impl Builder {
         let plan = IslandPlan { template, leaves, replayed };
         let IslandWorld { runtime, context, slicer, .. } = self.world.clone();
         let body = Arc::new(IslandBody::new(plan, context, runtime, slicer));
-        Ok(self.push(Stage { id: StageId(0), body, lanes, inputs, outputs, after }))
+        Ok(self.push(Stage { id: StageId(0), body, lanes, inputs, outputs, advice: Vec::new(), after }))
     }
 
     /// Numbers a stage and tells its inputs who reads them.

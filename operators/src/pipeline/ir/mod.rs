@@ -23,4 +23,4 @@ pub use operators::{
     AggregateCall, AggregateFunction, AggregateMode, AggregateSpec, GroupFunction, GroupState, JoinColumn, JoinKind,
     JoinSpec, SortKey, SortSpec,
 };
-pub use program::{Partner, Pipeline, Program, Scan, Sink, SlotId, Source, Step};
+pub use program::{Advice, Partner, PartnerKeys, Pipeline, Program, Scan, Sink, SlotId, Source, Step};

@@ -34,6 +34,19 @@ pub struct Pipeline {
     pub sink: Sink,
     /// The logical types of the rows that reach the sink.
     pub types: Vec<DataType>,
+    /// The scans of other stages that learn which keys its sink, a build side, has.
+    pub advice: Vec<Advice>,
+}
+
+/// A key of a build side, and the exchange over which scans of another stage learn of its values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advice {
+    /// Which key.
+    pub key: usize,
+    /// Over which exchange.
+    pub exchange: ExchangeId,
+    /// How many lanes build a part of that side each.
+    pub lanes: usize,
 }
 
 /// Where the rows of a pipeline come from.
@@ -62,15 +75,34 @@ pub struct Scan {
     pub partners: Vec<Partner>,
 }
 
-/// A scan's column, as key of a join that comes later in the pipeline.
+/// A scan's column, as key of a join that comes later.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partner {
     /// The place in the source's schema.
     pub column: usize,
-    /// The join's build side.
-    pub slot: SlotId,
-    /// Which of its keys.
-    pub key: usize,
+    /// The keys of the join's build side.
+    pub keys: PartnerKeys,
+}
+
+/// The keys of a build side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PartnerKeys {
+    /// Of the pipeline's own program: whole when the scan begins.
+    Slot {
+        /// The build side.
+        slot: SlotId,
+        /// Which of its keys.
+        key: usize,
+    },
+    /// Of another stage: its parts come as advice while the scan runs, which never waits for it.
+    Advice {
+        /// Over this exchange.
+        exchange: ExchangeId,
+        /// From so many lanes; before all of them have told theirs, nothing is known.
+        lanes: usize,
+        /// The logical type of the scan's column.
+        data_type: DataType,
+    },
 }
 
 /// A step that keeps nothing of the rows.
@@ -121,7 +153,10 @@ impl Pipeline {
     pub fn reads(&self, slot: usize) -> bool {
         let of_source = match &self.source {
             Source::Slot(id) => id.0 == slot,
-            Source::Scan(scan) => scan.partners.iter().any(|partner| partner.slot.0 == slot),
+            Source::Scan(scan) => scan
+                .partners
+                .iter()
+                .any(|partner| matches!(&partner.keys, PartnerKeys::Slot { slot: id, .. } if id.0 == slot)),
             Source::Exchange(_) => false,
         };
         of_source || self.steps.iter().any(|step| matches!(step, Step::Probe(id, _) if id.0 == slot))
@@ -135,7 +170,8 @@ impl Program {
         for (number, pipeline) in self.pipelines.iter().enumerate() {
             lines.push(format!("pipeline {number}: {}", pipeline.source));
             lines.extend(pipeline.steps.iter().map(|step| format!("  {step}")));
-            lines.push(format!("  {}", pipeline.sink));
+            let advice = pipeline.advice.iter().map(|advice| format!(" {advice}"));
+            lines.push(format!("  {}{}", pipeline.sink, advice.collect::<String>()));
         }
         lines
     }
@@ -174,12 +210,26 @@ impl fmt::Display for Scan {
             write!(f, " where {}", list(&self.predicates, ToString::to_string))?;
         }
         if !self.partners.is_empty() {
-            let partners = list(&self.partners, |partner| {
-                format!("#{} in key {} of {}", partner.column, partner.key, partner.slot)
-            });
-            write!(f, " partners {partners}")?;
+            write!(f, " partners {}", list(&self.partners, ToString::to_string))?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Partner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.keys {
+            PartnerKeys::Slot { slot, key } => write!(f, "#{} in key {key} of {slot}", self.column),
+            PartnerKeys::Advice { exchange, lanes, .. } => {
+                write!(f, "#{} in {exchange} of {lanes} lane{}", self.column, if *lanes == 1 { "" } else { "s" })
+            }
+        }
+    }
+}
+
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "telling key {} to {}", self.key, self.exchange)
     }
 }
 

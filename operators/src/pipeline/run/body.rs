@@ -13,6 +13,7 @@ use bireme_engine::workers::Workers;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use super::advice::{self, Giver, Learned};
 use super::counts::Account;
 use super::crew::{self, Inlets};
 use super::kept::Kept;
@@ -59,6 +60,9 @@ impl Body for NativeBody {
     }
 
     fn run(&self, task: StageTask) -> BoxFuture<'static, Result<()>> {
+        let mut inlets = task.inlets.into_iter().collect::<BTreeMap<_, _>>();
+        let (listeners, learned) = advice::listen(&self.program, &mut inlets);
+        let around = Arc::clone(&self.workers);
         let run = Run {
             program: Arc::clone(&self.program),
             leaves: Arc::clone(&self.leaves),
@@ -71,10 +75,13 @@ impl Body for NativeBody {
                 workers: self.workers.threads(),
             },
             lanes: task.lanes,
-            inlets: task.inlets.into_iter().collect(),
+            inlets,
+            learned,
+            advice: Giver::new(task.advice),
             slots: Vec::new(),
         };
-        run.all(task.outlets).boxed()
+        let listening = advice::hear(listeners, around, task.budget, task.metrics);
+        advice::alongside(run.all(task.outlets), listening).boxed()
     }
 }
 
@@ -86,6 +93,10 @@ struct Run {
     resources: Resources,
     lanes: Vec<usize>,
     inlets: BTreeMap<ExchangeId, Inlets>,
+    /// What scans learn from other stages.
+    learned: Learned,
+    /// What scans of other stages learn from this one.
+    advice: Giver,
     slots: Vec<Kept>,
 }
 
@@ -99,8 +110,10 @@ impl Run {
             if self.pipeline(number, pipeline, &mut outlet).await? == Flow::Stop {
                 break;
             }
+            self.advise(pipeline).await?;
             self.forget_after(number);
         }
+        self.advice.finish().await?;
         // Dropped before the end mark: what was not read says "stop" to the exchanges it comes from.
         drop(self);
         outlet.finish().await?;
@@ -122,9 +135,9 @@ impl Run {
         };
         let line = {
             let (pipeline, slots, schema) = (pipeline.clone(), self.slots.clone(), Arc::clone(&self.program.schema));
-            let resources = self.resources.clone();
+            let (learned, resources) = (self.learned.clone(), self.resources.clone());
             // Opening reads footers and computes constants: work for a worker.
-            self.workers.run(move || Line::open(&pipeline, parts, &slots, schema, resources)).await?
+            self.workers.run(move || Line::open(&pipeline, parts, &slots, &learned, schema, resources)).await?
         };
         let ended = crew::run(&self.workers, Arc::new(line), inlets, outlet).await?;
         account.close(&self.resources.metrics, self.program.first_line(number), &ended.counts, ended.finish);
@@ -132,6 +145,19 @@ impl Run {
             self.slots[slot.0] = ended.kept;
         }
         Ok(ended.flow)
+    }
+
+    /// Tells other stages of the keys that a build side has.
+    async fn advise(&mut self, pipeline: &Pipeline) -> Result<()> {
+        let Some(slot) = pipeline.sink.slot().filter(|_| !pipeline.advice.is_empty()) else { return Ok(()) };
+        let table = self.slots[slot.0].table()?;
+        for advice in pipeline.advice.clone() {
+            let (table, copies) = (Arc::clone(&table), advice.lanes.div_ceil(self.lanes.len()));
+            let packing = move || Ok(table.packed_filter(advice.key, copies, advice::MOST_BYTES));
+            let words = self.workers.run(packing).await?;
+            self.advice.give(advice.exchange, words).await?;
+        }
+        Ok(())
     }
 
     fn leaf(&self, number: usize) -> Result<Arc<dyn morsel::Source>> {

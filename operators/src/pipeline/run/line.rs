@@ -1,20 +1,21 @@
 //! A pipeline that is ready to run: expressions compiled, tables at hand, sinks open.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use bireme_engine::error::{Error, Result};
 use bireme_engine::morsel::{self, Chunk, Predicate, ScanRequest, to_logical};
 
+use super::advice::Learned;
 use super::kept::{Chunks, Kept};
 use super::partner::PartnerPredicate;
 use crate::aggregate::{Aggregator, LocalAggregate};
 use crate::expr::{Evaluator, ExprPredicate, Filter};
 use crate::hash_join::{JoinBuilder, JoinTable, LocalBuild, Residual};
 use crate::pipeline::Resources;
-use crate::pipeline::ir::{Expr, Pipeline, Scan, Sink, Source, Step};
+use crate::pipeline::ir::{Expr, PartnerKeys, Pipeline, Scan, Sink, Source, Step};
 use crate::sort::{LocalSort, Sorter};
 
 /// What all workers of a pipeline share.
@@ -60,13 +61,14 @@ impl Line {
         pipeline: &Pipeline,
         leaf: Option<Arc<dyn morsel::Source>>,
         slots: &[Kept],
+        learned: &Learned,
         schema: SchemaRef,
         resources: Resources,
     ) -> Result<Self> {
         let mut partners = Vec::new();
         let scan = match (&pipeline.source, leaf) {
             (Source::Scan(scan), Some(leaf)) => {
-                partners = open_partners(scan, slots)?;
+                partners = open_partners(scan, slots, learned)?;
                 Some(open_scan(scan, leaf.as_ref(), &partners, &resources)?)
             }
             (Source::Slot(slot), _) => Some(slots[slot.0].rows()?),
@@ -100,12 +102,17 @@ impl Line {
     }
 }
 
-fn open_partners(scan: &Scan, slots: &[Kept]) -> Result<Vec<Arc<PartnerPredicate>>> {
+fn open_partners(scan: &Scan, slots: &[Kept], learned: &Learned) -> Result<Vec<Arc<PartnerPredicate>>> {
     let mut partners = Vec::new();
     for partner in &scan.partners {
-        if let Some(filter) = slots[partner.slot.0].table()?.key_filter(partner.key) {
-            let name = format!("#{} in key {} of {}", partner.column, partner.key, partner.slot);
-            partners.push(Arc::new(PartnerPredicate::new(partner.column, filter, name)));
+        let told = match &partner.keys {
+            PartnerKeys::Slot { slot, key } => {
+                slots[slot.0].table()?.key_filter(*key).map(|filter| Arc::new(OnceLock::from(filter)))
+            }
+            PartnerKeys::Advice { exchange, .. } => learned.get(exchange).cloned(),
+        };
+        if let Some(told) = told {
+            partners.push(Arc::new(PartnerPredicate::new(partner.column, told, partner.to_string())));
         }
     }
     Ok(partners)

@@ -11,6 +11,7 @@
 //! chunk a step is under way however many rows match. Workers return to the driver ([`crew`]) when they have made enough
 //! output, and wait for nobody: exchanges are waited for by the driver, which is a future.
 
+mod advice;
 mod body;
 mod counts;
 mod crew;
@@ -19,4 +20,5 @@ mod line;
 mod partner;
 mod worker;
 
+pub use advice::advice_schema;
 pub use body::{Leaf, LeafSource, NativeBody};
