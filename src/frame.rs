@@ -349,7 +349,8 @@ impl DataFrame {
         self.session.explain(self.program())
     }
 
-    /// Runs the query and reports what each stage, exchange and rank did.
+    /// Runs the query and reports what each stage, exchange and rank did, and of each line of a pipeline how many rows came
+    /// and how many were expected.
     ///
     /// # Errors
     /// As [`DataFrame::collect`].

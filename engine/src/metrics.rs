@@ -3,6 +3,8 @@
 //! Counters are plain atomics: bodies, outlets and inlets add to them from any thread. At the end of an action each
 //! rank takes a [`RunReport`] from them; `EXPLAIN ANALYZE` sums the reports of all ranks. Ids are those of the plan.
 
+mod line;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use bincode::{Decode, Encode};
 use parking_lot::Mutex;
+
+pub use line::{LineReport, LineTimes};
 
 /// One number that only grows.
 #[derive(Debug, Default)]
@@ -49,6 +53,8 @@ pub struct StageMetrics {
     pub wall: Counter,
     /// What else the body counts, by name: bytes read, spills.
     extras: Mutex<BTreeMap<&'static str, u64>>,
+    /// What the lines of its text did, ascending.
+    lines: Mutex<Vec<LineReport>>,
 }
 
 impl StageMetrics {
@@ -60,6 +66,16 @@ impl StageMetrics {
     /// The value of a counter of this name.
     pub fn extra(&self, name: &str) -> Option<u64> {
         self.extras.lock().get(name).copied()
+    }
+
+    /// All counters that have a name.
+    pub fn extras(&self) -> BTreeMap<&'static str, u64> {
+        self.extras.lock().clone()
+    }
+
+    /// Adds what a line of the body's text did.
+    pub fn add_line(&self, report: LineReport) {
+        line::merge(&mut self.lines.lock(), &[report]);
     }
 
     /// Runs `work` and counts its time as busy.
@@ -82,6 +98,7 @@ impl StageMetrics {
             wait_ns: self.wait.get(),
             wall_ns: self.wall.get(),
             extras: self.extras.lock().iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+            lines: self.lines.lock().clone(),
         }
     }
 }
@@ -148,6 +165,8 @@ pub struct StageReport {
     pub wall_ns: u64,
     /// The body's own counters.
     pub extras: BTreeMap<String, u64>,
+    /// What the lines of the body's text did, of those that count; ascending.
+    pub lines: Vec<LineReport>,
 }
 
 /// [`ExchangeMetrics`] at the end of a run.
@@ -234,6 +253,7 @@ impl StageReport {
         for (name, value) in &other.extras {
             *self.extras.entry(name.clone()).or_default() += value;
         }
+        line::merge(&mut self.lines, &other.lines);
     }
 }
 

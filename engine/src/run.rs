@@ -53,6 +53,8 @@ pub struct StageTask {
     pub inlets: BTreeMap<ExchangeId, Vec<(usize, Inlet)>>,
     /// One for each of `lanes`, in the same order.
     pub outlets: Vec<Outlet>,
+    /// For each exchange over which the stage gives advice: one for each of `lanes`. To be finished when it is given.
+    pub advice: BTreeMap<ExchangeId, Vec<Outlet>>,
     /// Memory of this rank.
     pub budget: Budget,
     /// Says when to give up.
@@ -218,9 +220,11 @@ impl<'a> Action<'a> {
         for input in &stage.inputs {
             let input_ranks = self.plan.input_ranks(input.exchange);
             let here = (0..input_ranks.len()).filter(|&lane| input_ranks[lane] == rank);
+            let advice = self.plan.graph().exchanges[input.exchange.0 as usize].advice;
             let opened = here.map(|lane| {
                 let port = Arc::clone(self.ports.get(input.exchange)?);
-                Ok((lane, Inlet::new(port, lane, Arc::clone(&metrics))?))
+                let metrics = if advice { Arc::default() } else { Arc::clone(&metrics) };
+                Ok((lane, Inlet::new(port, lane, metrics)?))
             });
             inlets.insert(input.exchange, opened.collect::<Result<Vec<_>>>()?);
         }
@@ -231,6 +235,8 @@ impl<'a> Action<'a> {
             finished: Arc::default(),
         };
         let outlets = lanes.iter().map(|&lane| self.open_outlet(stage, lane, &setup)).collect::<Result<Vec<_>>>()?;
+        let advice = stage.advice.iter().map(|&exchange| Ok((exchange, self.open_advice(exchange, &lanes)?)));
+        let advice = advice.collect::<Result<_>>()?;
         let task = StageTask {
             stage: stage.id,
             rank,
@@ -238,11 +244,28 @@ impl<'a> Action<'a> {
             lanes,
             inlets,
             outlets,
+            advice,
             budget: self.context.budget.clone(),
             cancel: self.cancel.clone(),
             metrics,
         };
         Ok(Prepared { task, finished: setup.finished })
+    }
+
+    /// Advice is no row of its stage: nothing of it is counted there.
+    fn open_advice(&self, exchange: ExchangeId, lanes: &[usize]) -> Result<Vec<Outlet>> {
+        let setup = OutletSetup {
+            cancel: self.cancel.clone(),
+            metrics: Arc::default(),
+            progress: Progress::new(),
+            finished: Arc::default(),
+        };
+        let open = |&lane: &usize| {
+            let mut outlet = Outlet::new(lane, setup.clone());
+            outlet.add_exchange(Arc::clone(self.ports.get(exchange)?));
+            Ok(outlet)
+        };
+        lanes.iter().map(open).collect()
     }
 
     fn open_outlet(&self, stage: &Stage, lane: usize, setup: &OutletSetup) -> Result<Outlet> {

@@ -58,6 +58,11 @@ pub trait Partitioner: Debug + Send + Sync {
     /// # Errors
     /// A key expression fails on a row.
     fn assign(&self, batch: &RecordBatch, lanes: usize, out: &mut Vec<u32>) -> Result<()>;
+
+    /// Whether some row could make it fail.
+    fn may_fail(&self) -> bool {
+        true
+    }
 }
 
 /// How the rows of a stage reach the input lanes of the next one.
@@ -111,6 +116,9 @@ pub struct Exchange {
     /// The producer never waits for this consumer: what is not read yet is kept in memory or spilled. Set where one
     /// stage has several consumers, which must not be lock-stepped.
     pub spooled: bool,
+    /// It carries no rows of the producer but advice, by which the consumer may work less and for which it never waits. So it
+    /// closes no cycle, and may come from a later stage.
+    pub advice: bool,
 }
 
 /// Which lanes of the consuming stage read the input lanes of an exchange.
@@ -162,6 +170,8 @@ pub struct Stage {
     pub inputs: Vec<StageInput>,
     /// Where its rows go; several outputs all get every row.
     pub outputs: Vec<Output>,
+    /// Exchanges over which it gives advice, apart from its rows.
+    pub advice: Vec<ExchangeId>,
     /// Stages that must have ended on a rank before this one starts there (scalar subqueries).
     pub after: Vec<StageId>,
 }
@@ -315,14 +325,10 @@ impl StageGraph {
 
     fn write_stage(&self, stage: &Stage, text: &mut String) {
         let outputs = stage.outputs.iter().map(|output| match output {
-            Output::Exchange(id) => {
-                let exchange = &self.exchanges[id.0 as usize];
-                let fetch = exchange.fetch.map(|rows| format!(" fetch={rows}")).unwrap_or_default();
-                let spooled = if exchange.spooled { " spooled" } else { "" };
-                format!("{id} {}{fetch}{spooled} to {}", exchange.route.describe(), exchange.consumer)
-            }
+            Output::Exchange(id) => self.describe_exchange(*id),
             Output::Sink(sink) => sink.describe(),
         });
+        let outputs = outputs.chain(stage.advice.iter().map(|id| self.describe_exchange(*id)));
         let outputs = outputs.collect::<Vec<_>>().join("; ");
         let after = match stage.after.as_slice() {
             [] => String::new(),
@@ -333,6 +339,16 @@ impl StageGraph {
         for line in stage.body.lines() {
             let _ = writeln!(text, "  {line}");
         }
+    }
+
+    fn describe_exchange(&self, id: ExchangeId) -> String {
+        let exchange = &self.exchanges[id.0 as usize];
+        if exchange.advice {
+            return format!("{id} advice to {}", exchange.consumer);
+        }
+        let fetch = exchange.fetch.map(|rows| format!(" fetch={rows}")).unwrap_or_default();
+        let spooled = if exchange.spooled { " spooled" } else { "" };
+        format!("{id} {}{fetch}{spooled} to {}", exchange.route.describe(), exchange.consumer)
     }
 
     /// Checks the rules every graph obeys; run after each pass in tests and debug builds.
@@ -355,10 +371,13 @@ impl StageGraph {
             if let Some(later) = stage.after.iter().find(|after| after.0 >= id.0) {
                 return wrong(format!("stage {id} waits for {later}, which comes later"));
             }
-            for output in &stage.outputs {
-                let Output::Exchange(exchange) = output else { continue };
+            let rows = stage.outputs.iter().filter_map(|output| match output {
+                Output::Exchange(exchange) => Some((*exchange, false)),
+                Output::Sink(_) => None,
+            });
+            for (exchange, advice) in rows.chain(stage.advice.iter().map(|&exchange| (exchange, true))) {
                 match self.exchanges.get(exchange.0 as usize) {
-                    Some(known) if known.producer == id => {}
+                    Some(known) if known.producer == id && known.advice == advice => {}
                     _ => return wrong(format!("stage {id} writes to {exchange}, which is not its own")),
                 }
             }
@@ -381,12 +400,14 @@ impl StageGraph {
         let wrong = |message: String| {
             Err(Error::internal(format!("invalid stage graph: {} of stage {}: {message}", input.exchange, stage.id)))
         };
-        if exchange.consumer != stage.id || exchange.producer.0 >= stage.id.0 {
+        let late = if exchange.advice { exchange.producer == stage.id } else { exchange.producer.0 >= stage.id.0 };
+        if exchange.consumer != stage.id || late {
             return wrong(format!("goes from {} to {}", exchange.producer, exchange.consumer));
         }
         let producers = self.stages[exchange.producer.0 as usize].lanes.len();
         match (&exchange.route, &input.feed) {
             (Route::Broadcast, Feed::EveryRank) => Ok(()),
+            _ if exchange.advice => wrong("advice goes to every rank".into()),
             (Route::Broadcast, _) | (_, Feed::EveryRank) => {
                 wrong("broadcast goes to every rank, and only broadcast".into())
             }

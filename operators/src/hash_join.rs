@@ -51,7 +51,7 @@ use bireme_engine::{Error, Result};
 use parking_lot::Mutex;
 
 pub use cursor::ProbeCursor;
-pub use key_filter::KeyFilter;
+pub use key_filter::{KeyFilter, KeyUnion};
 pub use table::JoinTable;
 
 use crate::pipeline::Resources;
@@ -171,7 +171,7 @@ impl JoinBuilder {
         let partitions = shared.partitions.lock().take().and_then(Arc::into_inner);
         let Some(partitions) = partitions else { return Err(Error::internal("a join's partitions are still in use")) };
         let build = partitions.finish()?;
-        shared.resources.metrics.add("join spilled build bytes", build.bytes_written());
+        shared.resources.metrics.add("spilled_bytes", build.bytes_written());
         let headroom = shared.resources.budget.limit().unwrap_or(0) / 2;
         let fits =
             |part: &spill::Written| reservation.try_take_leaving(part.bytes + part.rows * INDEX_ROW_BYTES, headroom);

@@ -11,6 +11,7 @@ use bireme_engine::error::Result;
 use bireme_engine::hash::hash_columns;
 use bireme_engine::stage::Partitioner;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
 
 use crate::errors::from_datafusion;
 
@@ -53,6 +54,10 @@ impl Partitioner for HashPartitioner {
         out.clear();
         out.extend(hashes.into_iter().map(|hash| lane_of(hash, lanes)));
         Ok(())
+    }
+
+    fn may_fail(&self) -> bool {
+        self.exprs.iter().any(|expr| !expr.is::<Column>())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The passes, in order.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -8,17 +9,18 @@ use arrow::datatypes::SchemaRef;
 use bireme_engine::control::Fingerprint;
 use bireme_engine::error::Result;
 use bireme_engine::hash::hash_bytes;
-use bireme_engine::stage::{LaneSink, PlacedPlan, Sink, StageGraph};
+use bireme_engine::stage::{LaneSink, PlacedPlan, Sink, StageId};
 use bireme_operators::errors::from_datafusion;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
 
+use crate::expected;
 use crate::physical::{plan_natively, wants_order};
 use crate::place::Mapper;
 use crate::rewrite::{ProviderStatistics, reorder_joins};
-use crate::stage::{self, IslandWorld};
+use crate::stage::{self, Cut, IslandWorld, LineOrigin};
 
 /// Where the rows of a plan are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +88,8 @@ pub struct Planned {
     pub physical: Arc<dyn ExecutionPlan>,
     /// Cut and placed.
     pub placed: PlacedPlan,
+    /// Which nodes of the physical plan the lines of stages stand for.
+    pub(crate) origins: Vec<LineOrigin>,
 }
 
 impl Planner {
@@ -96,18 +100,19 @@ impl Planner {
     pub fn plan(&self, state: &SessionState, program: &LogicalPlan, goal: &Goal) -> Result<Planned> {
         let optimized = state.optimize(program).map_err(from_datafusion)?;
         let optimized = reorder_joins(optimized, &ProviderStatistics)?;
-        let (physical, graph) = match self.fuse_all(state, &optimized, goal)? {
+        let (physical, cut) = match self.fuse_all(state, &optimized, goal)? {
             Some(fused) => fused,
             None => {
                 let physical = self.physical(state, &optimized)?;
                 let cut = stage::build(&physical, goal, self.ranks, self.world.clone())?;
-                (physical, cut.graph)
+                (physical, cut)
             }
         };
+        let Cut { graph, origins, .. } = cut;
         graph.verify()?;
         let lane_ranks = self.mapper.place(&graph, self.ranks);
         let placed = PlacedPlan::new(graph, self.ranks, lane_ranks)?;
-        Ok(Planned { schema: physical.schema(), optimized, physical, placed })
+        Ok(Planned { schema: physical.schema(), optimized, physical, placed, origins })
     }
 }
 
@@ -120,12 +125,7 @@ impl Planner {
     }
 
     /// The plan without islands, if it can be one: on one rank that takes fewer rules.
-    fn fuse_all(
-        &self,
-        state: &SessionState,
-        optimized: &LogicalPlan,
-        goal: &Goal,
-    ) -> Result<Option<(Physical, StageGraph)>> {
+    fn fuse_all(&self, state: &SessionState, optimized: &LogicalPlan, goal: &Goal) -> Result<Option<(Physical, Cut)>> {
         if self.ranks > 1 || self.world.native.is_none() {
             return Ok(None);
         }
@@ -136,7 +136,7 @@ impl Planner {
             return Ok(None);
         }
         let cut = stage::build(&physical, goal, self.ranks, self.world.clone())?;
-        Ok((!cut.has_islands).then_some((physical, cut.graph)))
+        Ok((!cut.has_islands).then_some((physical, cut)))
     }
 }
 
@@ -152,6 +152,19 @@ impl Planned {
             self.placed.graph().text(),
             self.placement(),
         ]
+    }
+
+    /// Rows that the lines of native stages are expected to yield over all ranks, by stage and line, where anything is known.
+    ///
+    /// No part of the plan's text: the same pipeline is the same whatever is expected of it.
+    pub fn expected_rows(&self) -> BTreeMap<(StageId, usize), f64> {
+        let nodes = expected::rows(&self.optimized, &self.physical, &ProviderStatistics, self.placed.ranks());
+        let of = |origin: &LineOrigin| {
+            let (_, rows) = nodes.iter().find(|(node, _)| Arc::ptr_eq(node, &origin.node))?;
+            let copies = origin.copied_by.map_or(1, |exchange| self.placed.input_ranks(exchange).len());
+            Some(((origin.stage, origin.line), rows * copies as f64))
+        };
+        self.origins.iter().filter_map(of).collect()
     }
 
     /// What the ranks compare before they run.

@@ -48,7 +48,7 @@ impl Session {
 
     pub(crate) fn explain_analyze(&self, program: &LogicalPlan) -> Result<String> {
         let (planned, reports) = self.analyze(program)?;
-        Ok(format!("{}\n== run ==\n{}", explain::text(&planned), analyze::text(&planned.placed, &reports)))
+        Ok(format!("{}\n== run ==\n{}", explain::text(&planned), analyze::text(&planned, &reports)))
     }
 
     /// Plans without running; every rank plans for itself and comes to the same text.

@@ -1,12 +1,15 @@
-//! EXPLAIN ANALYZE: what every stage and exchange did on every rank.
+//! EXPLAIN ANALYZE: what every stage, every line of its pipelines, and every exchange did on every rank.
+
+mod lines;
 
 use std::fmt::Write as _;
 
 use bireme_engine::metrics::RunReport;
-use bireme_engine::stage::PlacedPlan;
+use bireme_planner::Planned;
 
-/// The report of an action as text, one line a stage and rank, then one line an exchange and rank.
-pub(super) fn text(plan: &PlacedPlan, reports: &[RunReport]) -> String {
+/// The report of an action as text: of each stage one line a rank, then its pipelines; then one line an exchange and rank.
+pub(super) fn text(planned: &Planned, reports: &[RunReport]) -> String {
+    let (plan, expected) = (&planned.placed, planned.expected_rows());
     let mut text = String::new();
     for stage in &plan.graph().stages {
         for report in reports {
@@ -30,6 +33,8 @@ pub(super) fn text(plan: &PlacedPlan, reports: &[RunReport]) -> String {
             }
             text.push('\n');
         }
+        let here = reports.iter().filter_map(|report| report.stage(stage.id)).collect::<Vec<_>>();
+        lines::write(&mut text, stage, &here, &expected);
     }
     for exchange in &plan.graph().exchanges {
         for report in reports {

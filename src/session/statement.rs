@@ -65,7 +65,7 @@ fn explain_statement(session: &Session, explained: ExplainStatement) -> Result<D
     }
     let (planned, reports) = session.analyze(&program)?;
     let levels = planned.levels();
-    let run = analyze::text(&planned.placed, &reports);
+    let run = analyze::text(&planned, &reports);
     let rows = bireme_planner::plan::LEVELS.into_iter().zip(levels.iter().map(|level| level.trim_end()));
     session.rows(explain::batch(rows.chain([("run", run.trim_end())]))?)
 }

@@ -19,14 +19,14 @@ Statements that queries need (CREATE VIEW, CREATE EXTERNAL TABLE, SET) run; stat
 Examples:
   bireme explain --tables tpch -f q3.sql
   bireme explain --tables tpch --ranks 3 -c 'SELECT l_returnflag, count(*) FROM lineitem GROUP BY 1'
-  bireme explain --analyze --tables tpch -f q3.sql   # runs it: rows, bytes, time and spill of every stage
+  bireme explain --analyze --tables tpch -f q3.sql   # runs it: expected and actual rows, time and spill, line by line
   srun -N 4 --ntasks-per-node 2 bireme explain --tables tpch -f q3.sql";
 
 /// What was typed.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Runs the query and adds rows, bytes, time and spill to each stage
+    /// Runs the query and shows what came of each stage and line: expected and actual rows, bytes, time and spill
     #[arg(long)]
     analyze: bool,
     #[command(flatten)]

@@ -24,7 +24,8 @@
 //! So a wait never closes a cycle; the price is that a receiver may get more than the window. What its budget does not
 //! hold, it spills. (Sending on at once, whenever a lane is empty, is just as safe, but a key with three values leaves
 //! most lanes empty for ever, and then nothing would hold the producers back.) A stage with several consumers makes the
-//! graph more than a tree; its exchanges are `spooled`, and outlets never wait for those.
+//! graph more than a tree; its exchanges are `spooled`, and outlets never wait for those. Neither do they for readers of
+//! *advice*, which goes against the order of stages, and which no consumer waits for.
 
 mod inlet;
 mod outlet;

@@ -17,7 +17,7 @@ use crate::budget::Reservation;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::metrics::ExchangeMetrics;
-use crate::stage::{ExchangeId, PlacedPlan, Route, StageId};
+use crate::stage::{Exchange, ExchangeId, PlacedPlan, Route, StageId};
 use crate::switchboard::{Message, Switchboard};
 
 /// How long nothing may be read from a full lane before its window grows, if another lane is empty.
@@ -116,7 +116,8 @@ impl Port {
             schema: Arc::clone(&exchange.schema),
             fetch: exchange.fetch,
             // A stage with several consumers must not be held up by one of them, whoever planned it.
-            spooled: exchange.spooled || consumers(plan, exchange.producer) > 1,
+            // Nobody may wait for whoever is advised.
+            spooled: exchange.spooled || exchange.advice || consumers(plan, exchange.producer) > 1,
             rank,
             fed,
             sending: Mutex::new(Sending { lanes, parked: vec![None; producer_ranks.len()] }),
@@ -351,9 +352,10 @@ impl Port {
     }
 }
 
-/// How many exchanges a stage feeds.
+/// How many exchanges get the rows of a stage.
 fn consumers(plan: &PlacedPlan, producer: StageId) -> usize {
-    plan.graph().exchanges.iter().filter(|exchange| exchange.producer == producer).count()
+    let fed = |exchange: &&Exchange| exchange.producer == producer && !exchange.advice;
+    plan.graph().exchanges.iter().filter(fed).count()
 }
 
 /// The input lanes that producers on a rank may send to.

@@ -27,6 +27,8 @@ pub struct LaneTask {
     /// In the order of the stage's inputs; several for an input that feeds several input lanes to this lane.
     pub inlets: Vec<Vec<Inlet>>,
     pub outlet: Outlet,
+    /// In the order of the exchanges over which the stage gives advice.
+    pub advice: Vec<Outlet>,
     pub cancel: Cancel,
     pub metrics: Arc<StageMetrics>,
 }
@@ -69,6 +71,7 @@ impl Body for Lanes {
                 lane,
                 inlets: inlets.collect(),
                 outlet,
+                advice: task.advice.values_mut().map(|outlets| outlets.remove(0)).collect(),
                 cancel: task.cancel.clone(),
                 metrics: Arc::clone(&task.metrics),
             };
@@ -196,7 +199,10 @@ impl Builder {
     pub fn stage(&mut self, name: &str, lane_ranks: &[usize], inputs: &[(ExchangeId, Feed)], work: Work) -> StageId {
         let id = StageId(self.graph.stages.len() as u32);
         for (exchange, _) in inputs {
-            self.graph.exchanges[exchange.0 as usize].consumer = id;
+            // Advice comes from stages that are made later, and so does its exchange.
+            if let Some(exchange) = self.graph.exchanges.get_mut(exchange.0 as usize) {
+                exchange.consumer = id;
+            }
         }
         self.graph.stages.push(Stage {
             id,
@@ -207,6 +213,7 @@ impl Builder {
                 .map(|(exchange, feed)| StageInput { exchange: *exchange, feed: feed.clone() })
                 .collect(),
             outputs: Vec::new(),
+            advice: Vec::new(),
             after: Vec::new(),
         });
         self.lane_ranks.push(lane_ranks.to_vec());
@@ -224,8 +231,19 @@ impl Builder {
             schema,
             fetch: None,
             spooled: false,
+            advice: false,
         });
         self.graph.stages[from.0 as usize].outputs.push(Output::Exchange(id));
+        id
+    }
+
+    /// Advice from one stage to another, which has it among its inputs already.
+    pub fn advice(&mut self, from: StageId, to: StageId, schema: &SchemaRef) -> ExchangeId {
+        let id = self.exchange(from, Route::Broadcast, schema);
+        self.graph.stages[from.0 as usize].outputs.pop();
+        self.graph.stages[from.0 as usize].advice.push(id);
+        let exchange = self.edit(id);
+        (exchange.consumer, exchange.advice) = (to, true);
         id
     }
 

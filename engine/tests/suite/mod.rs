@@ -10,6 +10,7 @@
     reason = "a case that cannot go on fails, and says so"
 )]
 
+mod advice;
 pub mod bodies;
 mod cases;
 mod trouble;
@@ -54,7 +55,7 @@ pub fn run_all(communicator: Arc<dyn Communicator>) -> Result<()> {
 pub fn run_some(communicator: Arc<dyn Communicator>, filter: &str) -> Result<()> {
     let mut rank = Rank::new(communicator);
     let watchdog = rank.watchdog();
-    for (name, case) in cases::CASES.iter().chain(types::CASES).chain(trouble::CASES) {
+    for (name, case) in cases::CASES.iter().chain(advice::CASES).chain(types::CASES).chain(trouble::CASES) {
         if !name.contains(filter) {
             continue;
         }

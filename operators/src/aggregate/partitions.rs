@@ -152,7 +152,7 @@ impl Partitions {
                     slots.push(spilled.file.append(&join(&schema, &parts)?)?);
                 }
             }
-            shared.resources.metrics.add("spilled bytes", spilled.file.bytes_written() - before);
+            shared.resources.metrics.add("spilled_bytes", spilled.file.bytes_written() - before);
         }
         Ok(())
     }

@@ -591,7 +591,7 @@ fn memory_is_given_back() {
         assert_eq!(rows(scan.as_ref(), &[DataType::Int64]).unwrap().len(), 5000);
         drop(scan);
         assert_eq!(resources.budget.used(), 0);
-        assert_eq!(resources.metrics.extra("spilled bytes").is_some(), budget.is_some());
+        assert_eq!(resources.metrics.extra("spilled_bytes").is_some(), budget.is_some());
     }
 }
 

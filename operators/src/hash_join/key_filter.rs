@@ -9,6 +9,8 @@
 //!
 //! Blocks have 16 to 32 bits for each value: about one of a hundred values without a partner passes.
 
+mod union;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,6 +21,9 @@ use bireme_engine::budget::Reservation;
 use bireme_engine::morsel::carried_type;
 use bireme_engine::{Error, Result};
 
+pub use union::KeyUnion;
+pub(super) use union::packed;
+
 use super::JoinTable;
 use super::gather::boolean;
 use super::keys::{Key, hash_keys, integer_of, is_integer, key_column, range, single_words};
@@ -26,6 +31,8 @@ use super::keys::{Key, hash_keys, integer_of, is_integer, key_column, range, sin
 /// A range of at most so many values for each row, or so many in all, gets a bit for each.
 const SPARSE: u64 = 64;
 const SMALL: u64 = 1 << 22;
+/// With so many values for each block of 64 bits, 4 bits of which are set for one, a third of all others would pass.
+const MOST_VALUES_A_BLOCK: usize = 16;
 
 /// So many values are worth being named.
 const FEW_VALUES: usize = 256;
@@ -94,72 +101,140 @@ impl fmt::Debug for Filter {
 
 /// The filter of a table's key; `None` if there is no such key, or no memory for it.
 pub(super) fn new(table: &JoinTable, key: usize) -> Option<Arc<dyn KeyFilter>> {
-    let (built, plan) = (&table.built, &table.plan);
-    let logical = plan.build.types[*plan.build.keys.get(key)?].clone();
-    let carried = carried_type(&logical);
-    let mut null = false;
-    let (words, hashes) = match (&built.packing, &built.keys) {
-        (Some(packing), _) => {
-            let mut words = Vec::with_capacity(built.rows);
-            built.index.each_word(|word| match packing.value(word, key) {
-                Some(value) => words.push(value),
-                None => null = true,
-            });
-            (Some(words), Vec::new())
-        }
-        (None, Some(keys)) => {
-            let key = &keys[key];
-            null = plan.spec.nulls_match && key.nulls.is_some();
-            let valid = |row: &usize| key.nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*row));
-            match single_words(key) {
-                Some(words) => (Some((0..built.rows).filter(valid).map(|row| words[row]).collect()), Vec::new()),
-                None => {
-                    let hashes = hash_keys(std::slice::from_ref(key), built.rows, u64::MAX);
-                    (None, (0..built.rows).filter(valid).map(|row| hashes[row]).collect())
+    let filter = Filter::of(table, key, Size { copies: 1, most: usize::MAX })?;
+    Some(Arc::new(filter))
+}
+
+/// How large a filter may be.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    /// How many filters of as many values will be united.
+    copies: usize,
+    /// Bytes, at most.
+    most: usize,
+}
+
+/// The values of a key on the build side that can have a partner.
+struct Values {
+    /// Each as a word, or else as a hash.
+    words: Option<Vec<i64>>,
+    hashes: Vec<u64>,
+    /// Whether NULL has a partner.
+    null: bool,
+}
+
+impl Values {
+    fn of(table: &JoinTable, key: usize) -> Option<Self> {
+        let (built, plan) = (&table.built, &table.plan);
+        let mut null = false;
+        let (words, hashes) = match (&built.packing, &built.keys) {
+            (Some(packing), _) => {
+                let mut words = Vec::with_capacity(built.rows);
+                built.index.each_word(|word| match packing.value(word, key) {
+                    Some(value) => words.push(value),
+                    None => null = true,
+                });
+                (Some(words), Vec::new())
+            }
+            (None, Some(keys)) => {
+                let key = &keys[key];
+                null = plan.spec.nulls_match && key.nulls.is_some();
+                let valid = |row: &usize| key.nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*row));
+                match single_words(key) {
+                    Some(words) => (Some((0..built.rows).filter(valid).map(|row| words[row]).collect()), Vec::new()),
+                    None => {
+                        let hashes = hash_keys(std::slice::from_ref(key), built.rows, u64::MAX);
+                        (None, (0..built.rows).filter(valid).map(|row| hashes[row]).collect())
+                    }
                 }
             }
-        }
-        (None, None) => return None,
-    };
-    let reservation = table.resources.budget.reserve("hash join filter");
-    let values = words.as_ref().map_or(hashes.len(), Vec::len);
-    let bounds = words.as_ref().map(|words| range(words, None).unwrap_or((1, 0)));
-    let test = match (&words, bounds) {
-        (Some(words), Some((min, max))) => {
-            let span = max.wrapping_sub(min) as u64;
-            if max < min || span < SMALL.max(SPARSE.saturating_mul(values as u64)) {
-                bits(words, min, if max < min { 0 } else { span }, &reservation)?
-            } else {
-                bloom(&hash_keys(&[Key::of_words(words.clone())], values, u64::MAX), &reservation)?
+            (None, None) => return None,
+        };
+        Some(Self { words, hashes, null })
+    }
+}
+
+/// The hashes of values that are words.
+fn hashes_of(words: Vec<i64>) -> Vec<u64> {
+    let rows = words.len();
+    hash_keys(&[Key::of_words(words)], rows, u64::MAX)
+}
+
+impl Filter {
+    fn of(table: &JoinTable, key: usize, size: Size) -> Option<Self> {
+        let logical = table.plan.build.types[*table.plan.build.keys.get(key)?].clone();
+        let Values { words, hashes, null } = Values::of(table, key)?;
+        let reservation = table.resources.budget.reserve("hash join filter");
+        let values = words.as_ref().map_or(hashes.len(), Vec::len);
+        let bounds = words.as_ref().map(|words| range(words, None).unwrap_or((1, 0)));
+        let test = match (words, bounds) {
+            (Some(words), Some((min, max))) => {
+                let span = if max < min { 0 } else { max.wrapping_sub(min) as u64 };
+                let dense = span < SMALL.max(SPARSE.saturating_mul(values as u64));
+                if dense && bits_length(span).is_some_and(|length| length * 8 <= size.most) {
+                    bits(&words, min, span, &reservation)?
+                } else {
+                    bloom(&hashes_of(words), size, &reservation)?
+                }
             }
-        }
-        _ => bloom(&hashes, &reservation)?,
-    };
-    let range = bounds.filter(|_| is_integer(&carried)).map(|(min, max)| match min <= max {
+            _ => bloom(&hashes, size, &reservation)?,
+        };
+        let range = integers(bounds, &logical);
+        Some(Self { logical, range, null, values, test, _reservation: reservation })
+    }
+}
+
+/// The bounds of words as integers, if that is what the words of this type stand for.
+fn integers(bounds: Option<(i64, i64)>, logical: &DataType) -> Option<(i128, i128)> {
+    let carried = carried_type(logical);
+    bounds.filter(|_| is_integer(&carried)).map(|(min, max)| match min <= max {
         true => (integer_of(min, &carried), integer_of(max, &carried)),
         false => (1, 0),
-    });
-    Some(Arc::new(Filter { logical, range, null, values, test, _reservation: reservation }))
+    })
+}
+
+/// Words of 64 bits for so many values and one, and an empty one at the end.
+fn bits_length(span: u64) -> Option<usize> {
+    usize::try_from(span >> 6).ok()?.checked_add(2)
 }
 
 fn bits(words: &[i64], min: i64, span: u64, reservation: &Reservation) -> Option<Test> {
-    let length = (span >> 6) as usize + 2;
+    let length = bits_length(span)?;
     reservation.try_grow(length * 8).ok()?;
     let mut bits = vec![0_u64; length];
-    for word in words {
-        let place = word.wrapping_sub(min) as u64;
-        bits[(place >> 6) as usize] |= 1 << (place & 63);
-    }
+    words.iter().for_each(|word| set_bit(&mut bits, word.wrapping_sub(min) as u64));
     Some(Test::Bits { min, bits })
 }
 
-fn bloom(hashes: &[u64], reservation: &Reservation) -> Option<Test> {
-    let blocks = (hashes.len() / 4).max(2).next_power_of_two();
+#[inline(always)]
+fn set_bit(bits: &mut [u64], place: u64) {
+    bits[(place >> 6) as usize] |= 1 << (place & 63);
+}
+
+/// `None` if there is no memory for it, or if so few bits a value are allowed that nearly all would pass.
+fn bloom(hashes: &[u64], size: Size, reservation: &Reservation) -> Option<Test> {
+    let values = hashes.len().saturating_mul(size.copies);
+    let mut blocks = (values / 4).max(2).checked_next_power_of_two()?;
+    while blocks * 8 > size.most && blocks > 2 {
+        blocks /= 2;
+    }
+    if blocks * MOST_VALUES_A_BLOCK < values {
+        return None;
+    }
     reservation.try_grow(blocks * 8).ok()?;
-    let shift = 64 - blocks.trailing_zeros();
     let mut filter = vec![0_u64; blocks];
-    hashes.iter().for_each(|&hash| filter[(hash >> shift) as usize] |= mask(hash));
-    Some(Test::Bloom { blocks: filter, shift })
+    set_hashes(&mut filter, hashes);
+    Some(Test::Bloom { shift: shift_of(&filter), blocks: filter })
+}
+
+/// Sets the bits of hashes in blocks whose number is a power of two, at least 2.
+fn set_hashes(blocks: &mut [u64], hashes: &[u64]) {
+    let shift = shift_of(blocks);
+    hashes.iter().for_each(|&hash| blocks[(hash >> shift) as usize] |= mask(hash));
+}
+
+fn shift_of(blocks: &[u64]) -> u32 {
+    64 - blocks.len().trailing_zeros()
 }
 
 /// The bits of a hash in its block: from its lower half, as its place is from its upper one.

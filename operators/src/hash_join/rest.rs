@@ -54,7 +54,7 @@ impl Rest {
         let (mut partitions, mut probed) = (Vec::new(), None);
         if let Some(spilled) = &table.spilled {
             let on_disk = spilled.probed()?;
-            table.resources.metrics.add("join spilled probe bytes", on_disk.bytes_written());
+            table.resources.metrics.add("spilled_bytes", on_disk.bytes_written());
             let matters = |&part: &usize| {
                 !spilled.resident[part] && (on_disk.parts[part].rows > 0 || keeps && spilled.build.parts[part].rows > 0)
             };

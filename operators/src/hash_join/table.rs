@@ -244,6 +244,14 @@ impl JoinTable {
         key_filter::new(self, key)
     }
 
+    /// The same filter in words for [`KeyUnion`], which unites it with those of `copies` tables in all. It has `most` bytes at most.
+    pub fn packed_filter(self: &Arc<Self>, key: usize, copies: usize, most: usize) -> Option<Vec<u64>> {
+        if !self.plan.kind.drops_unmatched_probe_rows() || self.spilled.is_some() {
+            return None;
+        }
+        key_filter::packed(self, key, copies, most)
+    }
+
     /// `NOT IN`: no rows on the build side, and all rows stay; a NULL there, and none does; else those that are not NULL.
     fn settle_nulls(&self, chunk: Chunk) -> Result<Chunk> {
         if self.seen.rows == 0 {

@@ -2,6 +2,8 @@
 
 //! Every kind of join, over every form of key, against a nested loop over texts.
 
+mod union;
+
 use std::collections::BTreeSet;
 
 use arrow::array::{
@@ -397,7 +399,7 @@ impl Case {
         drop(table);
         assert_eq!(budget.used(), 0, "all memory is given back");
         rows.sort();
-        Outcome { rows, spilled: metrics.extra("join spilled build bytes").is_some() }
+        Outcome { rows, spilled: metrics.extra("spilled_bytes").is_some() }
     }
 
     fn check(&self) -> Outcome {
@@ -647,7 +649,7 @@ fn count(build: Vec<i64>, probe: Vec<i64>, kind: JoinKind, limit: Option<usize>,
             }
         }
     }
-    (rows, metrics.extra("join spilled build bytes").is_some())
+    (rows, metrics.extra("spilled_bytes").is_some())
 }
 
 #[test]

@@ -40,6 +40,7 @@ impl Fused {
                 // Behind one that stays, none is moved: it may have to be tested first.
                 Source::Scan(scan) if self.steps.is_empty() && rest.is_empty() && !part.may_fail() => {
                     scan.predicates.push(part.with_columns(&|place| scan.projection[place]));
+                    self.origins.forget_source();
                 }
                 _ => rest.push(part),
             }

@@ -1,25 +1,36 @@
 //! A fragment becomes the program of a stage.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
-use bireme_operators::pipeline::ir::{Branch, Pipeline, Program, Sink, SlotId, Source, Step};
+use bireme_operators::pipeline::ir::{PartnerKeys, Pipeline, Program, Sink, SlotId, Source, Step};
 use bireme_operators::pipeline::run::Leaf;
+use datafusion::physical_plan::ExecutionPlan;
 
 use super::Fused;
 use super::partners::find_partners;
 use super::prune::prune;
 
+/// A fragment whose rows leave the stage.
+pub(crate) struct Finished {
+    pub program: Program,
+    /// Its sources, by number.
+    pub leaves: BTreeMap<usize, Leaf>,
+    /// The nodes whose rows come out of the lines of the program.
+    pub origins: Vec<(usize, Arc<dyn ExecutionPlan>)>,
+}
+
 impl Fused {
-    /// Its program and its sources, when its rows leave the stage.
-    pub fn finish(mut self) -> (Program, BTreeMap<usize, Leaf>, SchemaRef) {
+    /// Its program, when its rows leave the stage.
+    pub fn finish(mut self) -> Finished {
         self.end(Sink::Output);
         let mut pipelines = self.pipelines;
         prune(&mut pipelines);
         find_partners(&mut pipelines);
         let slots = renumber_slots(&mut pipelines);
-        let program = Program { pipelines, slots, schema: std::sync::Arc::clone(&self.schema) };
-        (program, self.leaves, self.schema)
+        let program = Program { pipelines, slots, schema: self.schema };
+        let origins = self.origins.lines(&program.places());
+        Finished { program, leaves: self.leaves, origins }
     }
 }
 
@@ -46,7 +57,11 @@ fn renumber_slots(pipelines: &mut [Pipeline]) -> usize {
 fn renumber_read(source: &mut Source, steps: &mut [Step], new: &impl Fn(&mut SlotId)) {
     match source {
         Source::Slot(slot) | Source::Partitions(slot, _) => new(slot),
-        Source::Scan(scan) => scan.partners.iter_mut().for_each(|partner| new(&mut partner.slot)),
+        Source::Scan(scan) => scan.partners.iter_mut().for_each(|partner| {
+            if let PartnerKeys::Slot { slot, .. } = &mut partner.keys {
+                new(slot);
+            }
+        }),
         Source::Exchange(_) => {}
         Source::Union(branches) => {
             branches.iter_mut().for_each(|branch| renumber_read(&mut branch.source, &mut branch.steps, new));

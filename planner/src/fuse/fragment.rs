@@ -9,6 +9,7 @@ use bireme_operators::pipeline::ir::{Expr, ExprKind, Pipeline, Sink, SlotId, Sou
 use bireme_operators::pipeline::run::Leaf;
 use datafusion::physical_expr::PhysicalExpr;
 
+use super::origin::Origins;
 use super::window::by_partitions;
 
 /// Pipelines so far, the last of which is still open.
@@ -35,6 +36,8 @@ pub(crate) struct Fused {
     pub leaves: BTreeMap<usize, Leaf>,
     /// Every expression that went into it, for those that read scalar subqueries.
     pub expressions: Vec<Arc<dyn PhysicalExpr>>,
+    /// The nodes whose rows come out of its lines.
+    pub origins: Origins,
 }
 
 impl Fused {
@@ -52,6 +55,7 @@ impl Fused {
             inputs: Vec::new(),
             leaves: BTreeMap::new(),
             expressions: Vec::new(),
+            origins: Origins::default(),
         }
     }
 
@@ -74,7 +78,8 @@ impl Fused {
     pub fn end(&mut self, sink: Sink) {
         let source = self.reading_source();
         let (steps, types) = (std::mem::take(&mut self.steps), self.types.clone());
-        self.pipelines.push(Pipeline { source, steps, sink, types });
+        self.pipelines.push(Pipeline { source, steps, sink, types, advice: Vec::new() });
+        self.origins.end();
         self.keeps_order = false;
     }
 
@@ -92,6 +97,7 @@ impl Fused {
         self.inputs.append(&mut first.inputs);
         self.leaves.append(&mut first.leaves);
         self.expressions.append(&mut first.expressions);
+        self.origins.after(first.origins);
     }
 
     /// These columns instead. Neighbouring projections become one where no work is done twice.

@@ -38,6 +38,7 @@ mod finish;
 mod fragment;
 mod join;
 mod limit;
+mod origin;
 mod partners;
 mod project;
 mod prune;
@@ -47,7 +48,9 @@ mod union;
 mod window;
 
 pub(crate) use aggregate::{is_distinct, supported as groups_natively};
+pub(crate) use finish::Finished;
 pub(crate) use fragment::{Fused, types_of};
 pub(crate) use join::Join;
+pub(crate) use partners::{scanned, source_at_mut, wishes_of_exchanges};
 pub use scan::MorselLeaf;
 pub(crate) use window::Window;

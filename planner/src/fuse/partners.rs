@@ -18,18 +18,31 @@
 //!
 //! Not through a limit or a window, for which the rows count that come, and only if the join's table is complete before the
 //! scan begins. Each branch of a union is a scan of its own.
+//!
+//! Joins of other stages have the same wish ([`wishes_of_exchanges`]), which `stage::advice` grants to what [`scanned`] finds.
 
+use bireme_engine::stage::ExchangeId;
 use bireme_operators::pipeline::ir::{
-    AggregateMode, AggregateSpec, Expr, ExprKind, JoinColumn, Partner, Pipeline, Sink, SlotId, Source, Step,
+    AggregateMode, AggregateSpec, Expr, ExprKind, JoinColumn, Partner, PartnerKeys, Pipeline, Sink, SlotId, Source,
+    Step,
 };
 
 /// A join that drops rows without a partner, and where its key comes from.
 #[derive(Clone)]
-struct Wish {
-    slot: SlotId,
-    key: usize,
+pub(crate) struct Wish {
+    pub slot: SlotId,
+    pub key: usize,
     /// Its place among the rows of the source.
-    column: usize,
+    pub column: usize,
+}
+
+/// Whether rows may be dropped before a step that can fail on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure {
+    /// They may: the build side is whole before the scan begins.
+    May,
+    /// They must not: whether the filter comes before a row does is a matter of time.
+    MustNot,
 }
 
 /// The way from a source, which may be a branch of a union, to the sink.
@@ -38,6 +51,8 @@ struct Path {
     branch: Vec<usize>,
     /// How many columns a scan has; `None` if it is no scan.
     scanned: Option<usize>,
+    /// The exchange that it reads.
+    exchange: Option<ExchangeId>,
     steps: Vec<Step>,
 }
 
@@ -45,7 +60,7 @@ struct Path {
 pub(super) fn find_partners(pipelines: &mut [Pipeline]) {
     for place in 0..pipelines.len() {
         for path in paths(&pipelines[place]) {
-            for wish in wishes(&path) {
+            for wish in wishes(&path, Failure::May) {
                 grant(pipelines, place, &path.branch, wish);
             }
         }
@@ -54,9 +69,10 @@ pub(super) fn find_partners(pipelines: &mut [Pipeline]) {
 
 /// Hands a wish down to the scan that the rows of a path come from.
 fn grant(pipelines: &mut [Pipeline], place: usize, branch: &[usize], wish: Wish) {
-    let slot = match source_at(&mut pipelines[place].source, branch) {
+    let slot = match source_at_mut(&mut pipelines[place].source, branch) {
         Some(Source::Scan(scan)) => {
-            let partner = Partner { column: scan.projection[wish.column], slot: wish.slot, key: wish.key };
+            let keys = PartnerKeys::Slot { slot: wish.slot, key: wish.key };
+            let partner = Partner { column: scan.projection[wish.column], keys };
             if !scan.partners.contains(&partner) {
                 scan.partners.push(partner);
             }
@@ -74,11 +90,30 @@ fn grant(pipelines: &mut [Pipeline], place: usize, branch: &[usize], wish: Wish)
     }
     let Some(column) = grouped_by(spec, wish.column) else { return };
     for path in paths(&pipelines[maker]) {
-        let origin = path.steps.iter().try_fold(Origin::of(&path), Origin::behind);
-        if let Some(column) = origin.and_then(|origin| origin.of_column(column)) {
+        if let Some(column) = Origin::behind_all(&path, Failure::May).and_then(|origin| origin.of_column(column)) {
             grant(pipelines, maker, &path.branch, Wish { column, ..wish.clone() });
         }
     }
+}
+
+/// The wishes of a pipeline's joins for rows of other stages, which learn of them while they run.
+pub(crate) fn wishes_of_exchanges(pipeline: &Pipeline) -> Vec<(ExchangeId, Wish)> {
+    let of = |path: Path| {
+        let exchange = path.exchange?;
+        Some(wishes(&path, Failure::MustNot).into_iter().map(move |wish| (exchange, wish)))
+    };
+    paths(pipeline).into_iter().filter_map(of).flatten().collect()
+}
+
+/// The scans of a pipeline, as branches ([`source_at_mut`]), from which a column of its last rows comes, with its place in each
+/// source's schema. Only those whose rows nothing counts or fails on.
+pub(crate) fn scanned(pipeline: &Pipeline, column: usize) -> Vec<(Vec<usize>, usize)> {
+    let of = |path: Path| {
+        let column = Origin::behind_all(&path, Failure::MustNot)?.of_column(column)?;
+        let Source::Scan(scan) = source_at(&pipeline.source, &path.branch)? else { return None };
+        Some((path.branch, scan.projection[column]))
+    };
+    paths(pipeline).into_iter().filter_map(of).collect()
 }
 
 /// The column of the input that a column of the groups is.
@@ -101,23 +136,36 @@ fn add_paths(source: &Source, branch: Vec<usize>, steps: Vec<Step>, found: &mut 
                 add_paths(&within.source, branch, [within.steps.as_slice(), &steps].concat(), found);
             }
         }
-        Source::Scan(scan) => found.push(Path { branch, scanned: Some(scan.projection.len()), steps }),
-        Source::Slot(_) | Source::Partitions(..) | Source::Exchange(_) => {
-            found.push(Path { branch, scanned: None, steps });
+        Source::Scan(scan) => {
+            found.push(Path { branch, scanned: Some(scan.projection.len()), exchange: None, steps });
         }
+        Source::Exchange(exchange) => found.push(Path { branch, scanned: None, exchange: Some(*exchange), steps }),
+        Source::Slot(_) | Source::Partitions(..) => found.push(Path { branch, scanned: None, exchange: None, steps }),
     }
 }
 
-fn source_at<'a>(source: &'a mut Source, branch: &[usize]) -> Option<&'a mut Source> {
+/// The source of a branch, of a branch within it, …
+fn source_at<'a>(source: &'a Source, branch: &[usize]) -> Option<&'a Source> {
     match (branch, source) {
         ([], source) => Some(source),
-        ([number, within @ ..], Source::Union(branches)) => source_at(&mut branches.get_mut(*number)?.source, within),
+        ([number, within @ ..], Source::Union(branches)) => source_at(&branches.get(*number)?.source, within),
+        _ => None,
+    }
+}
+
+/// Likewise, to be changed.
+pub(crate) fn source_at_mut<'a>(source: &'a mut Source, branch: &[usize]) -> Option<&'a mut Source> {
+    match (branch, source) {
+        ([], source) => Some(source),
+        ([number, within @ ..], Source::Union(branches)) => {
+            source_at_mut(&mut branches.get_mut(*number)?.source, within)
+        }
         _ => None,
     }
 }
 
 /// The joins on a path that drop rows of its source, in order.
-fn wishes(path: &Path) -> Vec<Wish> {
+fn wishes(path: &Path, failure: Failure) -> Vec<Wish> {
     let mut wishes = Vec::new();
     let mut origin = Origin::of(path);
     for step in &path.steps {
@@ -130,7 +178,7 @@ fn wishes(path: &Path) -> Vec<Wish> {
                 |(key, &column): (usize, &usize)| Some(Wish { slot: *slot, key, column: origin.of_column(column)? });
             wishes.extend(keys.filter_map(wish));
         }
-        match origin.behind(step) {
+        match origin.behind(step, failure) {
             Some(behind) => origin = behind,
             None => break,
         }
@@ -150,24 +198,30 @@ impl Origin {
         self.0.as_ref().map_or(Some(column), |columns| columns[column])
     }
 
-    /// Behind a step; `None` if the rows count that come to it.
-    fn behind(self, step: &Step) -> Option<Self> {
+    /// Behind all steps of a path.
+    fn behind_all(path: &Path, failure: Failure) -> Option<Self> {
+        path.steps.iter().try_fold(Self::of(path), |origin, step| origin.behind(step, failure))
+    }
+
+    /// Behind a step; `None` if the rows count that come to it, or if it may fail on rows that must not be dropped then.
+    fn behind(self, step: &Step, failure: Failure) -> Option<Self> {
+        let safe = |expr: &Expr| failure == Failure::May || !expr.may_fail();
         match step {
-            Step::Filter(_) => Some(self),
+            Step::Filter(expr) => safe(expr).then_some(self),
             Step::Limit { .. } | Step::Window(..) => None,
             Step::Project(exprs) => {
                 let through = |expr: &Expr| match expr.kind {
                     ExprKind::Column(column) => self.of_column(column),
                     _ => None,
                 };
-                Some(Self(Some(exprs.iter().map(through).collect())))
+                exprs.iter().all(safe).then(|| Self(Some(exprs.iter().map(through).collect())))
             }
             Step::Probe(_, spec) => {
                 let through = |column: &JoinColumn| match column {
                     JoinColumn::Probe(column) => self.of_column(*column),
                     JoinColumn::Build(_) | JoinColumn::Mark => None,
                 };
-                Some(Self(Some(spec.output.iter().map(through).collect())))
+                spec.residual.iter().all(safe).then(|| Self(Some(spec.output.iter().map(through).collect())))
             }
         }
     }

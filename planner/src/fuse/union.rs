@@ -23,12 +23,14 @@ impl Fused {
         let mut branches = Vec::new();
         for mut part in parts {
             match part.reading_source() {
-                Source::Union(inner) if part.steps.is_empty() => branches.extend(inner),
-                source => branches.push(Branch {
-                    source,
-                    steps: std::mem::take(&mut part.steps),
-                    types: std::mem::take(&mut part.types),
-                }),
+                Source::Union(inner) if part.steps.is_empty() => {
+                    branches.extend(inner);
+                    union.origins.branches_of(part.origins);
+                }
+                source => {
+                    branches.push(Branch { source, steps: part.steps, types: part.types });
+                    union.origins.branch(part.origins);
+                }
             }
             union.pipelines.append(&mut part.pipelines);
             union.inputs.append(&mut part.inputs);

@@ -4,14 +4,15 @@
 //! has one input lane a rank. Where a fused fragment meets an island, rows go over an exchange: into as many lanes as
 //! DataFusion has planned, by the hash it has planned with; or out of all of the island's lanes.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema};
 use bireme_engine::error::Result;
-use bireme_engine::stage::{Feed, Output, Pin, Route, Stage, StageId, StageInput};
+use bireme_engine::stage::{ExchangeId, Feed, Output, Pin, Route, Stage, StageId, StageInput};
 use bireme_operators::hash_partition::HashPartitioner;
 use bireme_operators::island::ExchangeSource;
-use bireme_operators::pipeline::ir::{AggregateMode, Sink, SlotId, Source};
+use bireme_operators::pipeline::ir::{AggregateMode, Program, Sink, SlotId, Source};
 use bireme_operators::pipeline::run::NativeBody;
 use datafusion::physical_expr::expressions::{Column, UnKnownColumn};
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
@@ -29,8 +30,9 @@ use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMerge
 use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
-use super::{Builder, Fragment, Part, received};
-use crate::fuse::{Fused, Join, Window, groups_natively, is_distinct, types_of};
+use super::advice::Native;
+use super::{Builder, Fragment, LineOrigin, Part, received};
+use crate::fuse::{Finished, Fused, Join, Window, groups_natively, is_distinct, types_of};
 
 type Node = Arc<dyn ExecutionPlan>;
 
@@ -173,9 +175,11 @@ impl Builder {
 
     pub(super) fn exchanged(&mut self, fused: Fused, route: Route, lanes: Vec<Pin>, feed: Feed) -> Result<Fused> {
         let schema = Arc::clone(&fused.schema);
+        let origin = fused.origins.last(fused.steps.len()).cloned();
         let exchange = self.send(fused.into(), route, None)?;
         let mut reading = Fused::reading(Source::Exchange(exchange), schema, lanes);
         reading.inputs = vec![StageInput { exchange, feed }];
+        origin.iter().for_each(|node| reading.stands_for(node));
         Ok(reading)
     }
 
@@ -208,8 +212,7 @@ impl Builder {
     }
 
     fn fused_sort(&mut self, sort: &SortExec) -> Result<Fused> {
-        let part = self.visit(sort.input())?;
-        let mut fused = self.as_fused(part)?;
+        let mut fused = self.visit_fused(sort.input())?;
         if !sort.preserve_partitioning() {
             fused = self.gathered(fused)?;
         }
@@ -230,8 +233,7 @@ impl Builder {
         }
         match node.mode() {
             PlannedMode::Single | PlannedMode::SinglePartitioned => {
-                let part = self.visit(node.input())?;
-                let fused = self.as_fused(part)?;
+                let fused = self.visit_fused(node.input())?;
                 let slot = self.slot();
                 let mut fused = fused.group(node, &node.input_schema(), AggregateMode::Single, slot)?;
                 fused.schema = node.schema();
@@ -248,8 +250,7 @@ impl Builder {
 
     /// A final aggregation over a partial one.
     fn fused_two_phases(&mut self, node: &AggregateExec, partial: &AggregateExec) -> Result<Option<Part>> {
-        let part = self.visit(partial.input())?;
-        let fused = self.as_fused(part)?;
+        let fused = self.visit_fused(partial.input())?;
         let input = partial.input_schema();
         let (ranks, keys) = (fused.lanes.len(), partial.group_expr().expr().len());
         let slot = self.slot();
@@ -301,10 +302,8 @@ impl Builder {
         {
             left_node = gather.input();
         }
-        let left = self.visit(left_node)?;
-        let mut left = self.as_fused(left)?;
-        let right = self.visit(join.right)?;
-        let mut right = self.as_fused(right)?;
+        let mut left = self.visit_fused(left_node)?;
+        let mut right = self.visit_fused(join.right)?;
         if self.ranks > 1 && join.collected {
             // Every rank that runs the join has all of the left side.
             let lanes = right.lanes.clone();
@@ -321,6 +320,14 @@ impl Builder {
         }
         let slot = self.slot();
         join.fuse(left, right, slot).map(|fused| Some(fused.into()))
+    }
+
+    /// The node and what is below it as a fused part.
+    pub(super) fn visit_fused(&mut self, node: &Node) -> Result<Fused> {
+        let part = self.visit(node)?;
+        let mut fused = self.as_fused(part)?;
+        fused.stands_for(node);
+        Ok(fused)
     }
 
     /// A part as a fused one: an island becomes a stage of its own, of which each rank reads its lanes.
@@ -381,7 +388,7 @@ impl Builder {
         Ok(fragment)
     }
 
-    fn routes_alike(&self, exchange: bireme_engine::stage::ExchangeId, route: &Route) -> bool {
+    fn routes_alike(&self, exchange: ExchangeId, route: &Route) -> bool {
         self.graph.exchanges[exchange.0 as usize].route.describe() == route.describe()
             && !matches!(route, Route::Broadcast)
     }
@@ -393,9 +400,30 @@ impl Builder {
         let Some(native) = self.world.native.clone() else {
             return Err(bireme_engine::Error::internal("a fused stage without workers"));
         };
-        let (program, leaves, _) = fused.finish();
+        let Finished { program, leaves, origins } = fused.finish();
+        let copies = self.copies(&program);
+        let kept = (self.ranks > 1).then(|| (program.clone(), leaves.clone()));
         let body = Arc::new(NativeBody::new(program, leaves, native.workers));
-        Ok(self.push(Stage { id: StageId(0), body, lanes, inputs, outputs, after }))
+        let stage = self.push(Stage { id: StageId(0), body, lanes, inputs, outputs, advice: Vec::new(), after });
+        if let Some((program, leaves)) = kept {
+            self.natives.insert(stage, Native { program, leaves, advised: false });
+        }
+        let origin = |(line, node)| {
+            let copied = copies.iter().find(|(lines, _)| lines.contains(&line));
+            LineOrigin { stage, line, node, copied_by: copied.map(|(_, exchange)| *exchange) }
+        };
+        self.origins.extend(origins.into_iter().map(origin));
+        Ok(stage)
+    }
+
+    /// The lines that every rank runs on all rows, and the exchanges that bring it these.
+    fn copies(&self, program: &Program) -> Vec<(Range<usize>, ExchangeId)> {
+        let copied = program.pipelines.iter().zip(program.places()).filter_map(|(pipeline, places)| {
+            let Source::Exchange(exchange) = pipeline.source else { return None };
+            let everywhere = matches!(self.graph.exchanges[exchange.0 as usize].route, Route::Broadcast);
+            everywhere.then_some((places.source..places.steps.end, exchange))
+        });
+        copied.collect()
     }
 }
 
@@ -423,7 +451,7 @@ impl From<Fused> for Part {
 
 impl Fragment {
     /// The exchange it reads, if it does nothing else.
-    fn bare_exchange(&self) -> Option<bireme_engine::stage::ExchangeId> {
+    fn bare_exchange(&self) -> Option<ExchangeId> {
         let source = self.template.downcast_ref::<ExchangeSource>()?;
         (!source.is_broadcast() && self.leaves.is_empty() && self.inputs.len() == 1).then(|| source.exchange())
     }

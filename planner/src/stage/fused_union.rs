@@ -32,7 +32,8 @@ impl Builder {
                 if node.is::<UnionExec>() { self.union(node, fragments) } else { self.aligned(node, fragments) };
             return whole.map(Part::Island);
         }
-        let parts = parts.into_iter().map(|part| self.as_fused(part)).collect::<Result<Vec<_>>>()?;
+        let mut parts = parts.into_iter().map(|part| self.as_fused(part)).collect::<Result<Vec<_>>>()?;
+        parts.iter_mut().zip(&children).for_each(|(part, child)| part.stands_for(child));
         let lanes = lanes_of(&parts);
         let mut branches = Vec::new();
         for (part, child) in parts.into_iter().zip(&children) {

@@ -9,8 +9,7 @@ use crate::fuse::{Fused, Window};
 impl Builder {
     /// The windows of a node over rows that are sorted for them, on each rank by itself if there are partitions.
     pub(super) fn fused_window(&mut self, window: &Window<'_>) -> Result<Fused> {
-        let part = self.visit(window.input)?;
-        let mut fused = self.as_fused(part)?;
+        let mut fused = self.visit_fused(window.input)?;
         if window.partition().is_empty() {
             fused = self.gathered(fused)?;
         }
@@ -19,6 +18,7 @@ impl Builder {
             let slot = self.slot();
             fused = fused.sort_by(&order, None, slot)?;
             fused.sorted = is_promised;
+            fused.stands_for(window.input);
         }
         // Where DataFusion plans for one lane, whoever is above may count on its order without a word.
         fused.keeps_order |= fused.sorted && window.input.output_partitioning().partition_count() == 1;

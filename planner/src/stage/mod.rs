@@ -17,6 +17,7 @@
 //!
 //! What has a native form is fused into pipelines instead ([`fused`], [`crate::fuse`]).
 
+mod advice;
 mod aligned;
 mod collected;
 mod fused;
@@ -91,10 +92,27 @@ pub trait MorselLeaves: Send + Sync + std::fmt::Debug {
 }
 
 /// A plan in stages.
+#[derive(Debug)]
 pub struct Cut {
+    /// The stages and the exchanges between them.
     pub graph: StageGraph,
     /// Whether a part of it has no native form.
     pub has_islands: bool,
+    /// Which nodes of the plan the lines of native stages stand for.
+    pub origins: Vec<LineOrigin>,
+}
+
+/// A line of a native stage whose rows are those of a node of the physical plan.
+#[derive(Clone, Debug)]
+pub struct LineOrigin {
+    /// The stage.
+    pub stage: StageId,
+    /// The line's place in the text of the stage's body.
+    pub line: usize,
+    /// Whose rows come out of it.
+    pub node: Arc<dyn ExecutionPlan>,
+    /// The exchange that brings all of these rows to every rank that runs the stage.
+    pub copied_by: Option<ExchangeId>,
 }
 
 /// Cuts `plan` into stages that deliver its rows as `goal` says.
@@ -102,14 +120,24 @@ pub struct Cut {
 /// # Errors
 /// The plan holds a node that cannot be cut nor run whole.
 pub fn build(plan: &Arc<dyn ExecutionPlan>, goal: &Goal, ranks: usize, world: IslandWorld) -> Result<Cut> {
-    let graph = StageGraph::default();
-    let (scalars, shared) = (Vec::new(), Vec::new());
-    let mut builder = Builder { world, ranks, graph, leaves: 0, slots: 0, scalars, shared, has_islands: false };
+    let mut builder = Builder {
+        world,
+        ranks,
+        graph: StageGraph::default(),
+        leaves: 0,
+        slots: 0,
+        scalars: Vec::new(),
+        shared: Vec::new(),
+        has_islands: false,
+        origins: Vec::new(),
+        natives: BTreeMap::new(),
+    };
     builder.find_shared(plan);
     let part = builder.visit(plan)?;
     let part = builder.in_order(part, plan)?;
     builder.deliver(part, goal)?;
-    Ok(Cut { graph: builder.graph, has_islands: builder.has_islands })
+    builder.advise();
+    Ok(Cut { graph: builder.graph, has_islands: builder.has_islands, origins: builder.origins })
 }
 
 /// The part of a stage that has been seen so far.
@@ -161,15 +189,22 @@ struct Builder {
     scalars: Vec<subquery::Scalar>,
     shared: Vec<shared::Shared>,
     has_islands: bool,
+    origins: Vec<LineOrigin>,
+    /// What native stages do, where it may still change.
+    natives: BTreeMap<StageId, advice::Native>,
 }
 
 impl Builder {
     /// The stage that the node is in, up to the node.
     fn visit(&mut self, node: &Arc<dyn ExecutionPlan>) -> Result<Part> {
-        match self.visit_shared(node)? {
-            Some(part) => Ok(part),
-            None => self.visit_unshared(node),
+        let mut part = match self.visit_shared(node)? {
+            Some(part) => part,
+            None => self.visit_unshared(node)?,
+        };
+        if let Part::Fused(fused) = &mut part {
+            fused.stands_for(node);
         }
+        Ok(part)
     }
 
     fn visit_unshared(&mut self, node: &Arc<dyn ExecutionPlan>) -> Result<Part> {
@@ -246,7 +281,16 @@ impl Builder {
         let id = ExchangeId(self.graph.exchanges.len() as u32);
         // The consumer is known when its stage is pushed.
         let consumer = StageId(u32::MAX);
-        self.graph.exchanges.push(Exchange { id, producer, consumer, route, schema, fetch, spooled: false });
+        self.graph.exchanges.push(Exchange {
+            id,
+            producer,
+            consumer,
+            route,
+            schema,
+            fetch,
+            spooled: false,
+            advice: false,
+        });
         self.graph.stages[producer.0 as usize].outputs.push(Output::Exchange(id));
         id
     }
@@ -262,7 +306,7 @@ impl Builder {
         let plan = IslandPlan { template, leaves, replayed };
         let IslandWorld { runtime, context, slicer, .. } = self.world.clone();
         let body = Arc::new(IslandBody::new(plan, context, runtime, slicer));
-        Ok(self.push(Stage { id: StageId(0), body, lanes, inputs, outputs, after }))
+        Ok(self.push(Stage { id: StageId(0), body, lanes, inputs, outputs, advice: Vec::new(), after }))
     }
 
     /// Numbers a stage and tells its inputs who reads them.

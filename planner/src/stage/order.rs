@@ -19,6 +19,7 @@ impl Builder {
                 if !fused.sorted {
                     let slot = self.slot();
                     fused = Box::new(fused.sort(order, None, slot)?);
+                    fused.stands_for(node);
                 }
                 fused.keeps_order = true;
                 Ok(Part::Fused(fused))

@@ -45,6 +45,14 @@ impl Builder {
 
     fn forward(&mut self, input: StageInput, lanes: Vec<Pin>, outputs: Vec<Output>) -> StageId {
         let body = Arc::new(Forward::new(input.clone()));
-        self.push(Stage { id: StageId(0), body, lanes, inputs: vec![input], outputs, after: Vec::new() })
+        self.push(Stage {
+            id: StageId(0),
+            body,
+            lanes,
+            inputs: vec![input],
+            outputs,
+            advice: Vec::new(),
+            after: Vec::new(),
+        })
     }
 }

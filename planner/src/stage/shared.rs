@@ -80,7 +80,8 @@ impl Builder {
         let whole = Arc::clone(&self.shared[place].node);
         if self.shared[place].built.is_none() {
             let part = self.visit_unshared(&whole)?;
-            let fused = self.as_fused(part)?;
+            let mut fused = self.as_fused(part)?;
+            fused.stands_for(&whole);
             let lanes = fused.lanes.clone();
             let stage = self.close(fused.into(), Vec::new())?;
             self.shared[place].built = Some((stage, lanes));

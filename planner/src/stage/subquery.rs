@@ -42,6 +42,7 @@ impl Builder {
                 lanes: (0..self.ranks).map(Pin::Rank).collect(),
                 inputs: vec![StageInput { exchange, feed: Feed::EveryRank }],
                 outputs: vec![Output::Sink(Arc::new(Discard))],
+                advice: Vec::new(),
                 after: Vec::new(),
             });
             self.scalars.push(Scalar { results: node.results().clone(), stage });

@@ -7,6 +7,7 @@
     reason = "tests stop where something is wrong"
 )]
 
+mod analyze;
 mod arrows;
 mod effects;
 mod examples;

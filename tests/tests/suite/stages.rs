@@ -125,6 +125,46 @@ fn dynamic_filters_never_lose_rows_across_ranks() {
 }
 
 #[test]
+fn joins_tell_scans_of_other_ranks_which_keys_have_partners() {
+    let queries = [
+        "SELECT COUNT(*), SUM(b.k) FROM small s JOIN big b ON s.k = b.k",
+        "SELECT h.k, b.v FROM holes h LEFT JOIN big b ON h.k = b.k",
+        "SELECT h.k, s.k FROM holes h FULL JOIN small s ON h.k = s.k",
+        "SELECT b.k FROM big b WHERE EXISTS (SELECT 1 FROM holes h WHERE h.k = b.k)",
+        "SELECT h.k FROM holes h WHERE NOT EXISTS (SELECT 1 FROM big b WHERE h.k = b.k AND b.v > 3)",
+        "SELECT COUNT(*) FROM empty e JOIN big b ON e.k = b.k",
+        "SELECT b.g, COUNT(*) FROM small s JOIN big b ON s.k = b.k AND s.g = b.g JOIN holes h ON h.k = b.g GROUP BY b.g",
+        // What may fail stands between the scan and the join: no advice.
+        "SELECT COUNT(*) FROM small s JOIN (SELECT k, 100 / (k - 19999) AS q FROM big WHERE k < 19999) b ON s.k = b.k",
+    ];
+    let prepared = |ranks: usize, seed: Option<u64>| {
+        let builder = Session::builder().threads(2 * ranks).local_ranks(ranks).batch_rows(512);
+        let session = seed.map_or(builder.clone(), |seed| builder.random_mapper(seed)).build().unwrap();
+        TABLES.iter().for_each(|table| drop(session.sql(table).unwrap()));
+        for threshold in ["threshold", "threshold_rows"] {
+            let name = format!("datafusion.optimizer.hash_join_single_partition_{threshold}");
+            session.sql(&format!("SET {name} = 0")).unwrap();
+        }
+        session
+    };
+    let (alone, mut advised) = (prepared(1, None), 0);
+    for seed in [None, Some(1), Some(2), Some(3)] {
+        let three = prepared(3, seed);
+        for query in queries {
+            let frame = three.sql(query).unwrap();
+            let plan = frame.explain().unwrap();
+            advised += usize::from(plan.contains(" advice to s"));
+            let wanted = alone.sql(query).unwrap().collect().unwrap();
+            for _ in 0..3 {
+                let difference = compare::difference(&frame.collect().unwrap(), &wanted, false);
+                assert_eq!(difference, None, "{query}\n{plan}");
+            }
+        }
+    }
+    assert!(advised >= 4 * 5, "only {advised} plans have advice");
+}
+
+#[test]
 fn collect_and_count_agree_for_every_delivery() {
     let three = session(3);
     let frame = three.sql("SELECT k FROM big WHERE g = 5").unwrap();

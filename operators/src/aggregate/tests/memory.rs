@@ -38,7 +38,7 @@ proptest! {
         let aggregator = Aggregator::tuned(&spec, &types, resources.clone(), run.tuning).unwrap();
         let locals = consume(&aggregator, &types, &rows, &run).unwrap();
         drop(aggregator.finish(locals).unwrap());
-        prop_assert!(resources.metrics.extra("spilled bytes") > Some(0));
+        prop_assert!(resources.metrics.extra("spilled_bytes") > Some(0));
         prop_assert_eq!(resources.budget.used(), 0);
     }
 }

@@ -33,5 +33,5 @@ pub use operators::{
     AggregateCall, AggregateFunction, AggregateMode, AggregateSpec, GroupFunction, GroupState, JoinColumn, JoinKind,
     JoinSpec, SortKey, SortSpec,
 };
-pub use program::{Branch, Partner, Pipeline, Program, Scan, Sink, SlotId, Source, Step};
+pub use program::{Advice, Branch, Partner, PartnerKeys, Pipeline, Places, Program, Scan, Sink, SlotId, Source, Step};
 pub use window::{WindowCall, WindowFrame, WindowFunction, WindowSpec};

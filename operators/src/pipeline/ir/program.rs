@@ -1,6 +1,7 @@
 //! Pipelines and their order.
 
 use std::fmt;
+use std::ops::Range;
 
 use arrow::datatypes::{DataType, SchemaRef};
 use bireme_engine::hash::hash_bytes;
@@ -34,6 +35,19 @@ pub struct Pipeline {
     pub sink: Sink,
     /// The logical types of the rows that reach the sink.
     pub types: Vec<DataType>,
+    /// The scans of other stages that learn which keys its sink, a build side, has.
+    pub advice: Vec<Advice>,
+}
+
+/// A key of a build side, and the exchange over which scans of another stage learn of its values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advice {
+    /// Which key.
+    pub key: usize,
+    /// Over which exchange.
+    pub exchange: ExchangeId,
+    /// How many lanes build a part of that side each.
+    pub lanes: usize,
 }
 
 /// Where the rows of a pipeline come from.
@@ -78,15 +92,34 @@ pub struct Scan {
     pub partners: Vec<Partner>,
 }
 
-/// A scan's column, as key of a join that comes later in the pipeline.
+/// A scan's column, as key of a join that comes later.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partner {
     /// The place in the source's schema.
     pub column: usize,
-    /// The join's build side.
-    pub slot: SlotId,
-    /// Which of its keys.
-    pub key: usize,
+    /// The keys of the join's build side.
+    pub keys: PartnerKeys,
+}
+
+/// The keys of a build side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PartnerKeys {
+    /// Of the pipeline's own program: whole when the scan begins.
+    Slot {
+        /// The build side.
+        slot: SlotId,
+        /// Which of its keys.
+        key: usize,
+    },
+    /// Of another stage: its parts come as advice while the scan runs, which never waits for it.
+    Advice {
+        /// Over this exchange.
+        exchange: ExchangeId,
+        /// From so many lanes; before all of them have told theirs, nothing is known.
+        lanes: usize,
+        /// The logical type of the scan's column.
+        data_type: DataType,
+    },
 }
 
 /// A step that keeps nothing of the rows, or only until their partition is complete.
@@ -140,34 +173,81 @@ impl Pipeline {
     pub fn reads(&self, slot: usize) -> bool {
         reads(&self.source, &self.steps, slot)
     }
+
+    /// Where the lines of its text are, if the first is at `first`; its sink has the line behind the last step.
+    pub fn places(&self, first: usize) -> Places {
+        Places::of(first, &self.source, &self.steps)
+    }
 }
 
 fn reads(source: &Source, steps: &[Step], slot: usize) -> bool {
     let of_source = match source {
         Source::Slot(id) | Source::Partitions(id, _) => id.0 == slot,
-        Source::Scan(scan) => scan.partners.iter().any(|partner| partner.slot.0 == slot),
+        Source::Scan(scan) => {
+            let is_it = |partner: &Partner| matches!(partner.keys, PartnerKeys::Slot { slot: id, .. } if id.0 == slot);
+            scan.partners.iter().any(is_it)
+        }
         Source::Exchange(_) => false,
         Source::Union(branches) => branches.iter().any(|branch| reads(&branch.source, &branch.steps, slot)),
     };
     of_source || steps.iter().any(|step| matches!(step, Step::Probe(id, _) if id.0 == slot))
 }
 
-impl Branch {
-    /// Its lines, and those of branches within it.
-    fn write(&self, number: usize, depth: usize, lines: &mut Vec<String>) {
-        let indent = "  ".repeat(depth);
-        lines.push(format!("{indent}branch {number}: {}", self.source));
-        self.source.write_branches(depth + 1, lines);
-        lines.extend(self.steps.iter().map(|step| format!("{indent}  {step}")));
+impl Source {
+    /// The tables that it reads, in the order of the text.
+    pub fn scans(&self) -> Vec<&Scan> {
+        match self {
+            Source::Scan(scan) => vec![scan],
+            Source::Union(branches) => branches.iter().flat_map(|branch| branch.source.scans()).collect(),
+            Source::Exchange(_) | Source::Slot(_) | Source::Partitions(..) => Vec::new(),
+        }
     }
 }
 
-impl Source {
-    fn write_branches(&self, depth: usize, lines: &mut Vec<String>) {
-        if let Source::Union(branches) = self {
-            branches.iter().enumerate().for_each(|(number, branch)| branch.write(number, depth, lines));
+/// Where a source, its branches and the steps behind it are in the text of a program.
+///
+/// ```text
+///   pipeline 0: union                  source
+///     branch 0: scan [#0] of a         branches[0].source
+///       filter (#0 > 1)                branches[0].steps
+///     branch 1: slot 0                 branches[1].source
+///     project [#0]                     steps
+///     output                           the sink
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// The source's line.
+    pub source: usize,
+    /// Those of its branches, which follow.
+    pub branches: Vec<Places>,
+    /// The lines of the steps, behind the branches.
+    pub steps: Range<usize>,
+}
+
+impl Places {
+    fn of(first: usize, source: &Source, steps: &[Step]) -> Self {
+        let (mut branches, mut next) = (Vec::new(), first + 1);
+        if let Source::Union(within) = source {
+            for branch in within {
+                let places = Self::of(next, &branch.source, &branch.steps);
+                next = places.steps.end;
+                branches.push(places);
+            }
+        }
+        Self { source: first, branches, steps: next..next + steps.len() }
+    }
+}
+
+/// The lines of [`Places::of`].
+fn write(name: &str, source: &Source, steps: &[Step], depth: usize, lines: &mut Vec<String>) {
+    let indent = "  ".repeat(depth);
+    lines.push(format!("{indent}{name}: {source}"));
+    if let Source::Union(branches) = source {
+        for (number, branch) in branches.iter().enumerate() {
+            write(&format!("branch {number}"), &branch.source, &branch.steps, depth + 1, lines);
         }
     }
+    lines.extend(steps.iter().map(|step| format!("{indent}  {step}")));
 }
 
 impl Program {
@@ -175,12 +255,22 @@ impl Program {
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for (number, pipeline) in self.pipelines.iter().enumerate() {
-            lines.push(format!("pipeline {number}: {}", pipeline.source));
-            pipeline.source.write_branches(1, &mut lines);
-            lines.extend(pipeline.steps.iter().map(|step| format!("  {step}")));
-            lines.push(format!("  {}", pipeline.sink));
+            write(&format!("pipeline {number}"), &pipeline.source, &pipeline.steps, 0, &mut lines);
+            let advice = pipeline.advice.iter().map(|advice| format!(" {advice}"));
+            lines.push(format!("  {}{}", pipeline.sink, advice.collect::<String>()));
         }
         lines
+    }
+
+    /// Where the lines of each pipeline are in [`Program::lines`].
+    pub fn places(&self) -> Vec<Places> {
+        let mut first = 0;
+        let places = self.pipelines.iter().map(|pipeline| {
+            let places = pipeline.places(first);
+            first = places.steps.end + 1;
+            places
+        });
+        places.collect()
     }
 
     /// The same program has the same key.
@@ -216,12 +306,26 @@ impl fmt::Display for Scan {
             write!(f, " where {}", list(&self.predicates, ToString::to_string))?;
         }
         if !self.partners.is_empty() {
-            let partners = list(&self.partners, |partner| {
-                format!("#{} in key {} of {}", partner.column, partner.key, partner.slot)
-            });
-            write!(f, " partners {partners}")?;
+            write!(f, " partners {}", list(&self.partners, ToString::to_string))?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Partner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.keys {
+            PartnerKeys::Slot { slot, key } => write!(f, "#{} in key {key} of {slot}", self.column),
+            PartnerKeys::Advice { exchange, lanes, .. } => {
+                write!(f, "#{} in {exchange} of {lanes} lane{}", self.column, if *lanes == 1 { "" } else { "s" })
+            }
+        }
+    }
+}
+
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "telling key {} to {}", self.key, self.exchange)
     }
 }
 
@@ -256,4 +360,59 @@ impl fmt::Display for Sink {
 
 fn list<T>(items: &[T], text: impl Fn(&T) -> String) -> String {
     format!("[{}]", items.iter().map(text).collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::datatypes::Schema;
+
+    use super::*;
+
+    fn branch(source: Source, steps: Vec<Step>) -> Branch {
+        Branch { source, steps, types: vec![] }
+    }
+
+    /// So many steps, each with a number of its own.
+    fn steps(numbers: Range<usize>) -> Vec<Step> {
+        numbers.map(|skip| Step::Limit { skip, fetch: None }).collect()
+    }
+
+    fn check(lines: &[String], places: &Places, source: &Source, steps: &[Step]) {
+        assert!(lines[places.source].ends_with(&format!(": {source}")), "{places:?}: {lines:#?}");
+        assert_eq!(places.steps.len(), steps.len());
+        for (step, line) in steps.iter().zip(places.steps.clone()) {
+            assert_eq!(lines[line].trim(), step.to_string(), "{places:?}: {lines:#?}");
+        }
+        if let Source::Union(branches) = source {
+            assert_eq!(places.branches.len(), branches.len());
+            for (branch, places) in branches.iter().zip(&places.branches) {
+                check(lines, places, &branch.source, &branch.steps);
+            }
+        }
+    }
+
+    #[test]
+    fn places_are_those_of_the_lines() {
+        let inner = Source::Union(vec![
+            branch(Source::Slot(SlotId(0)), steps(1..3)),
+            branch(Source::Exchange(ExchangeId(4)), vec![]),
+        ]);
+        let union = Source::Union(vec![branch(inner, steps(3..4)), branch(Source::Slot(SlotId(1)), steps(4..5))]);
+        let pipeline = |source, steps| Pipeline { source, steps, sink: Sink::Output, types: vec![], advice: vec![] };
+        let pipelines = vec![
+            pipeline(Source::Slot(SlotId(2)), steps(5..7)),
+            pipeline(union, steps(7..9)),
+            pipeline(Source::Slot(SlotId(3)), vec![]),
+        ];
+        let program = Program { pipelines, slots: 4, schema: Arc::new(Schema::empty()) };
+        let (lines, places) = (program.lines(), program.places());
+        assert_eq!(places.len(), 3);
+        for (pipeline, places) in program.pipelines.iter().zip(&places) {
+            check(&lines, places, &pipeline.source, &pipeline.steps);
+            assert_eq!(lines[places.steps.end], "  output");
+        }
+        assert_eq!(places[2].steps.end + 1, lines.len());
+    }
 }

@@ -13,12 +13,14 @@ use bireme_engine::workers::Workers;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use super::advice::{self, Giver, Learned};
+use super::counts::Account;
 use super::crew::{self, Inlets};
 use super::kept::Kept;
 use super::layout::Leaves;
 use super::line::Line;
 use crate::pipeline::Resources;
-use crate::pipeline::ir::{Pipeline, Program, Source};
+use crate::pipeline::ir::{Pipeline, Places, Program};
 
 /// A source of the stage as the planner knows it: in parts, each of which belongs to a lane.
 #[derive(Clone, Debug)]
@@ -59,8 +61,12 @@ impl Body for NativeBody {
     }
 
     fn run(&self, task: StageTask) -> BoxFuture<'static, Result<()>> {
+        let mut inlets = task.inlets.into_iter().collect::<BTreeMap<_, _>>();
+        let (listeners, learned) = advice::listen(&self.program, &mut inlets);
+        let around = Arc::clone(&self.workers);
         let run = Run {
             program: Arc::clone(&self.program),
+            places: self.program.places(),
             leaves: Arc::clone(&self.leaves),
             workers: Arc::clone(&self.workers),
             resources: Resources {
@@ -71,21 +77,30 @@ impl Body for NativeBody {
                 workers: self.workers.threads(),
             },
             lanes: task.lanes,
-            inlets: task.inlets.into_iter().collect(),
+            inlets,
+            learned,
+            advice: Giver::new(task.advice),
             slots: Vec::new(),
         };
-        run.all(task.outlets).boxed()
+        let listening = advice::hear(listeners, around, task.budget, task.metrics);
+        advice::alongside(run.all(task.outlets), listening).boxed()
     }
 }
 
 /// One run of a program on one rank.
 struct Run {
     program: Arc<Program>,
+    /// Of each pipeline.
+    places: Vec<Places>,
     leaves: Arc<BTreeMap<usize, Leaf>>,
     workers: Arc<Workers>,
     resources: Resources,
     lanes: Vec<usize>,
     inlets: BTreeMap<ExchangeId, Inlets>,
+    /// What scans learn from other stages.
+    learned: Learned,
+    /// What scans of other stages learn from this one.
+    advice: Giver,
     slots: Vec<Kept>,
 }
 
@@ -96,11 +111,13 @@ impl Run {
         self.slots.resize_with(self.program.slots, || Kept::Nothing);
         let program = Arc::clone(&self.program);
         for (number, pipeline) in program.pipelines.iter().enumerate() {
-            if self.pipeline(pipeline, &mut outlet).await? == Flow::Stop {
+            if self.pipeline(number, pipeline, &mut outlet).await? == Flow::Stop {
                 break;
             }
+            self.advise(pipeline).await?;
             self.forget_after(number);
         }
+        self.advice.finish().await?;
         // Dropped before the end mark: what was not read says "stop" to the exchanges it comes from.
         drop(self);
         outlet.finish().await?;
@@ -110,30 +127,35 @@ impl Run {
         Ok(())
     }
 
-    async fn pipeline(&mut self, pipeline: &Pipeline, outlet: &mut Outlet) -> Result<Flow> {
+    async fn pipeline(&mut self, number: usize, pipeline: &Pipeline, outlet: &mut Outlet) -> Result<Flow> {
+        let account = Account::open(&self.resources.metrics);
         let mut leaves = Leaves::new();
-        self.leaves_of(&pipeline.source, &mut leaves)?;
+        for scan in pipeline.source.scans() {
+            leaves.insert(scan.leaf, self.leaf(scan.leaf)?);
+        }
         let line = {
             let (pipeline, slots, schema) = (pipeline.clone(), self.slots.clone(), Arc::clone(&self.program.schema));
-            let resources = self.resources.clone();
+            let (learned, resources) = (self.learned.clone(), self.resources.clone());
             // Opening reads footers and computes constants: work for a worker.
-            self.workers.run(move || Line::open(&pipeline, &leaves, &slots, schema, resources)).await?
+            self.workers.run(move || Line::open(&pipeline, &leaves, &slots, &learned, schema, resources)).await?
         };
-        let (flow, kept) = crew::run(&self.workers, Arc::new(line), &mut self.inlets, outlet).await?;
+        let ended = crew::run(&self.workers, Arc::new(line), &mut self.inlets, outlet).await?;
+        account.close(&self.resources.metrics, &self.places[number], &ended.counts, ended.finish);
         if let Some(slot) = pipeline.sink.slot() {
-            self.slots[slot.0] = kept;
+            self.slots[slot.0] = ended.kept;
         }
-        Ok(flow)
+        Ok(ended.flow)
     }
 
-    /// What a source scans.
-    fn leaves_of(&self, source: &Source, leaves: &mut Leaves) -> Result<()> {
-        match source {
-            Source::Scan(scan) => {
-                leaves.insert(scan.leaf, self.leaf(scan.leaf)?);
-            }
-            Source::Union(branches) => branches.iter().try_for_each(|branch| self.leaves_of(&branch.source, leaves))?,
-            Source::Exchange(_) | Source::Slot(_) | Source::Partitions(..) => {}
+    /// Tells other stages of the keys that a build side has.
+    async fn advise(&mut self, pipeline: &Pipeline) -> Result<()> {
+        let Some(slot) = pipeline.sink.slot().filter(|_| !pipeline.advice.is_empty()) else { return Ok(()) };
+        let table = self.slots[slot.0].table()?;
+        for advice in pipeline.advice.clone() {
+            let (table, copies) = (Arc::clone(&table), advice.lanes.div_ceil(self.lanes.len()));
+            let packing = move || Ok(table.packed_filter(advice.key, copies, advice::MOST_BYTES));
+            let words = self.workers.run(packing).await?;
+            self.advice.give(advice.exchange, words).await?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use bireme_engine::error::Result;
@@ -15,6 +16,7 @@ use futures::channel::mpsc;
 use futures::future::{Either, select};
 use futures::stream::SelectAll;
 
+use super::counts::{Counts, Whence};
 use super::kept::Kept;
 use super::layout::Intake;
 use super::line::{Line, Local, Stepping};
@@ -26,13 +28,22 @@ pub(super) type Inlets = Vec<(usize, Inlet)>;
 /// Batches from exchanges that wait for a worker, for each worker.
 const WAITING_BATCHES: usize = 2;
 
+/// What is left of a pipeline that has ended.
+pub(super) struct Ended {
+    pub flow: Flow,
+    pub kept: Kept,
+    pub counts: Counts,
+    /// The time it took to merge the parts of the sink.
+    pub finish: Duration,
+}
+
 /// Runs a pipeline to its end, and its sink.
 pub(super) async fn run(
     workers: &Arc<Workers>,
     line: Arc<Line>,
     inlets: &mut BTreeMap<ExchangeId, Inlets>,
     outlet: &mut Outlet,
-) -> Result<(Flow, Kept)> {
+) -> Result<Ended> {
     let wanted = line.entries.iter().map(|entry| match &entry.intake {
         Intake::Scan(scan) if scan.ordered() => 1,
         Intake::Scan(scan) => scan.morsels(),
@@ -43,14 +54,14 @@ pub(super) async fn run(
     let mut crew = Crew { workers, line: Arc::clone(&line), idle: crew, outlet };
 
     let mut flow = Flow::Continue;
-    for entry in &line.entries {
+    for (number, entry) in line.entries.iter().enumerate() {
         let (supply, inlets) = match &entry.intake {
             Intake::Scan(scan) => (Supply::of(Arc::clone(scan)), None),
             Intake::Exchange(exchange) => (Supply::queue(), Some(inlets.remove(exchange).unwrap_or_default())),
         };
         // A source that is left out says so to its producers: its inlets are dropped.
         if flow == Flow::Continue && line.satisfied_limit(entry.first_step).is_none() {
-            flow = crew.round(supply, entry.first_step, inlets).await?;
+            flow = crew.round(supply, Whence::Entry(number), inlets).await?;
         }
     }
     // Rows that joins could not tell before the last probe, in the order of the joins: those of one may probe the next.
@@ -59,18 +70,21 @@ pub(super) async fn run(
         if flow == Flow::Stop {
             break;
         }
-        let next = line.after[place];
-        if line.satisfied_limit(next).is_some() {
+        if line.satisfied_limit(line.after[place]).is_some() {
             continue;
         }
         let (table, residual) = (Arc::clone(table), residual.clone());
         if let Some(rest) = workers.run(move || table.rest(residual.as_ref())).await? {
-            flow = crew.round(Supply::of(rest), next, None).await?;
+            flow = crew.round(Supply::of(rest), Whence::Step(place), None).await?;
         }
     }
+    line.count_partners();
+    let mut counts = Counts::new(line.entries.len(), line.steps.len());
+    crew.idle.iter().for_each(|worker| counts.add(&worker.counts));
     let locals = crew.idle.into_iter().map(|worker| worker.local).collect();
+    let merging = Instant::now();
     let kept = workers.run(move || line.sink.finish(locals)).await?;
-    Ok((flow, kept))
+    Ok(Ended { flow, kept, counts, finish: merging.elapsed() })
 }
 
 struct Crew<'a> {
@@ -82,8 +96,12 @@ struct Crew<'a> {
 
 impl Crew<'_> {
     /// Runs until the supply is used up, or nobody wants more.
-    async fn round(&mut self, supply: Supply, first_step: usize, inlets: Option<Inlets>) -> Result<Flow> {
-        let round = Arc::new(Round { supply, first_step, stopped: AtomicBool::new(false) });
+    async fn round(&mut self, supply: Supply, whence: Whence, inlets: Option<Inlets>) -> Result<Flow> {
+        let first_step = match whence {
+            Whence::Entry(number) => self.line.entries[number].first_step,
+            Whence::Step(place) => self.line.after[place],
+        };
+        let round = Arc::new(Round { supply, whence, first_step, stopped: AtomicBool::new(false) });
         // Workers that are still under way when an error ends this future must not go on for long.
         let _stop = StopOnDrop(Arc::clone(&round));
         let (done, mut ended) = mpsc::unbounded();
@@ -141,7 +159,10 @@ impl Crew<'_> {
     fn start(&self, mut worker: Worker, round: &Arc<Round>, done: &Done) {
         let (line, round, done) = (Arc::clone(&self.line), Arc::clone(round), done.clone());
         self.workers.spawn(move || {
-            let pause = line.resources.metrics.time(|| caught(|| worker.work(&line, &round)));
+            let begun = Instant::now();
+            let pause = caught(|| worker.work(&line, &round));
+            worker.counts.busy += begun.elapsed();
+            line.resources.metrics.busy.add_time(begun.elapsed());
             // Before the driver learns of it: when a run has ended, nothing of it is held by a thread.
             drop((line, round));
             let _ = done.unbounded_send((worker, pause));

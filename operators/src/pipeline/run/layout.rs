@@ -9,22 +9,31 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bireme_engine::error::{Error, Result};
 use bireme_engine::morsel::{self, Predicate, ScanRequest};
 use bireme_engine::stage::ExchangeId;
 
+use super::advice::Learned;
 use super::kept::Kept;
 use super::line::Stepping;
 use super::partner::PartnerPredicate;
 use crate::expr::ExprPredicate;
 use crate::pipeline::Resources;
-use crate::pipeline::ir::{Scan, Source, Step};
+use crate::pipeline::ir::{PartnerKeys, Scan, Source, Step};
 use crate::window::PartitionScan;
 
 /// The sources that a pipeline scans, by number.
 pub(super) type Leaves = BTreeMap<usize, Arc<dyn morsel::Source>>;
+
+/// What is there before a pipeline begins.
+pub(super) struct Given<'a> {
+    pub leaves: &'a Leaves,
+    pub slots: &'a [Kept],
+    pub learned: &'a Learned,
+    pub resources: &'a Resources,
+}
 
 /// A place where rows come in.
 pub(super) struct Entry {
@@ -43,6 +52,8 @@ pub(super) enum Intake {
 pub(super) struct Layout {
     /// In the order in which they are read.
     pub entries: Vec<Entry>,
+    /// The tests that joins have given to the scans among them.
+    pub partners: Vec<Arc<PartnerPredicate>>,
     pub steps: Vec<Stepping>,
     /// For each step the next one; behind the last one is the sink, at `steps.len()`.
     pub after: Vec<usize>,
@@ -52,37 +63,49 @@ pub(super) struct Layout {
 const OPEN: usize = usize::MAX;
 
 impl Layout {
-    pub fn of(source: &Source, steps: &[Step], leaves: &Leaves, slots: &[Kept], resources: &Resources) -> Result<Self> {
-        let mut layout = Self { entries: Vec::new(), steps: Vec::new(), after: Vec::new() };
-        layout.lay(source, steps, leaves, slots, resources)?;
+    pub fn of(source: &Source, steps: &[Step], given: &Given<'_>) -> Result<Self> {
+        let mut layout = Self { entries: Vec::new(), partners: Vec::new(), steps: Vec::new(), after: Vec::new() };
+        layout.lay(source, steps, given)?;
         layout.connect(0, 0);
         Ok(layout)
     }
 
-    fn lay(
-        &mut self,
-        source: &Source,
-        steps: &[Step],
-        leaves: &Leaves,
-        slots: &[Kept],
-        resources: &Resources,
-    ) -> Result<()> {
+    fn lay(&mut self, source: &Source, steps: &[Step], given: &Given<'_>) -> Result<()> {
         let (first_entry, first_place) = (self.entries.len(), self.steps.len());
         if let Source::Union(branches) = source {
             for branch in branches {
-                self.lay(&branch.source, &branch.steps, leaves, slots, resources)?;
+                self.lay(&branch.source, &branch.steps, given)?;
             }
         } else {
-            let intake = open(source, leaves, slots, resources)?;
+            let intake = self.open(source, given)?;
             check_order(source, &intake, steps)?;
             self.entries.push(Entry { intake, first_step: OPEN });
         }
         for step in steps {
             self.connect(first_entry, first_place);
-            self.steps.push(Stepping::open(step, slots, resources)?);
+            self.steps.push(Stepping::open(step, given.slots, given.resources)?);
             self.after.push(OPEN);
         }
         Ok(())
+    }
+
+    fn open(&mut self, source: &Source, given: &Given<'_>) -> Result<Intake> {
+        let scan = match source {
+            Source::Scan(scan) => {
+                let partners = open_partners(scan, given)?;
+                let opened = open_scan(scan, &partners, given)?;
+                self.partners.extend(partners);
+                opened
+            }
+            Source::Slot(slot) => given.slots[slot.0].rows()?,
+            Source::Partitions(slot, columns) => match given.slots[slot.0].rows()? {
+                whole if whole.morsels() <= 1 => whole,
+                sorted => Arc::new(PartitionScan::new(sorted, columns.iter().cloned())),
+            },
+            Source::Exchange(exchange) => return Ok(Intake::Exchange(*exchange)),
+            Source::Union(_) => return Err(Error::internal("a union is no source by itself")),
+        };
+        Ok(Intake::Scan(scan))
     }
 
     /// Leads what is open, from these places on, to the step that comes next.
@@ -92,23 +115,6 @@ impl Layout {
         let open = entries.chain(&mut self.after[first_place..]).filter(|next| **next == OPEN);
         open.for_each(|open| *open = next);
     }
-}
-
-fn open(source: &Source, leaves: &Leaves, slots: &[Kept], resources: &Resources) -> Result<Intake> {
-    let scan = match source {
-        Source::Scan(scan) => match leaves.get(&scan.leaf) {
-            Some(leaf) => open_scan(scan, leaf.as_ref(), slots, resources)?,
-            None => return Err(Error::internal(format!("{} has no source", scan.name))),
-        },
-        Source::Slot(slot) => slots[slot.0].rows()?,
-        Source::Partitions(slot, columns) => match slots[slot.0].rows()? {
-            whole if whole.morsels() <= 1 => whole,
-            sorted => Arc::new(PartitionScan::new(sorted, columns.iter().cloned())),
-        },
-        Source::Exchange(exchange) => return Ok(Intake::Exchange(*exchange)),
-        Source::Union(_) => return Err(Error::internal("a union is no source by itself")),
-    };
-    Ok(Intake::Scan(scan))
 }
 
 /// Window functions read rows in order, those of a partition in one morsel if morsels come in any order.
@@ -124,22 +130,31 @@ fn check_order(source: &Source, intake: &Intake, steps: &[Step]) -> Result<()> {
     Ok(())
 }
 
-fn open_scan(
-    scan: &Scan,
-    leaf: &dyn morsel::Source,
-    slots: &[Kept],
-    resources: &Resources,
-) -> Result<Arc<dyn morsel::Scan>> {
+fn open_partners(scan: &Scan, given: &Given<'_>) -> Result<Vec<Arc<PartnerPredicate>>> {
+    let mut partners = Vec::new();
+    for partner in &scan.partners {
+        let told = match &partner.keys {
+            PartnerKeys::Slot { slot, key } => {
+                given.slots[slot.0].table()?.key_filter(*key).map(|filter| Arc::new(OnceLock::from(filter)))
+            }
+            PartnerKeys::Advice { exchange, .. } => given.learned.get(exchange).cloned(),
+        };
+        if let Some(told) = told {
+            partners.push(Arc::new(PartnerPredicate::new(partner.column, told, partner.to_string())));
+        }
+    }
+    Ok(partners)
+}
+
+fn open_scan(scan: &Scan, partners: &[Arc<PartnerPredicate>], given: &Given<'_>) -> Result<Arc<dyn morsel::Scan>> {
+    let Some(leaf) = given.leaves.get(&scan.leaf) else {
+        return Err(Error::internal(format!("{} has no source", scan.name)));
+    };
     let mut predicates: Vec<Arc<dyn Predicate>> = Vec::new();
     for predicate in &scan.predicates {
         predicates.push(Arc::new(ExprPredicate::new(predicate.clone())?));
     }
-    for partner in &scan.partners {
-        if let Some(filter) = slots[partner.slot.0].table()?.key_filter(partner.key) {
-            let name = format!("#{} in key {} of {}", partner.column, partner.key, partner.slot);
-            predicates.push(Arc::new(PartnerPredicate::new(partner.column, filter, name)));
-        }
-    }
-    let metrics = Some(Arc::clone(&resources.metrics));
+    predicates.extend(partners.iter().map(|partner| Arc::clone(partner) as Arc<dyn Predicate>));
+    let metrics = Some(Arc::clone(&given.resources.metrics));
     leaf.open(ScanRequest { projection: scan.projection.clone(), predicates, metrics })
 }

@@ -8,8 +8,10 @@ use arrow::datatypes::SchemaRef;
 use bireme_engine::error::{Error, Result};
 use bireme_engine::morsel::{Chunk, to_logical};
 
+use super::advice::Learned;
 use super::kept::{Chunks, Kept};
-use super::layout::{Entry, Layout, Leaves};
+use super::layout::{Entry, Given, Layout, Leaves};
+use super::partner::PartnerPredicate;
 use crate::aggregate::{Aggregator, LocalAggregate};
 use crate::expr::{Evaluator, Filter};
 use crate::hash_join::{JoinBuilder, JoinTable, LocalBuild, Residual};
@@ -22,6 +24,8 @@ use crate::window::Windows;
 pub(super) struct Line {
     /// Where rows come in, in the order in which they are read.
     pub entries: Vec<Entry>,
+    /// The tests that joins have given to scans.
+    partners: Vec<Arc<PartnerPredicate>>,
     pub steps: Vec<Stepping>,
     /// For each step the next one; behind the last one is the sink, at `steps.len()`.
     pub after: Vec<usize>,
@@ -62,11 +66,12 @@ impl Line {
         pipeline: &Pipeline,
         leaves: &Leaves,
         slots: &[Kept],
+        learned: &Learned,
         schema: SchemaRef,
         resources: Resources,
     ) -> Result<Self> {
-        let Layout { entries, steps, after } =
-            Layout::of(&pipeline.source, &pipeline.steps, leaves, slots, &resources)?;
+        let given = Given { leaves, slots, learned, resources: &resources };
+        let Layout { entries, partners, steps, after } = Layout::of(&pipeline.source, &pipeline.steps, &given)?;
         let types = pipeline.types.clone();
         let sink = match &pipeline.sink {
             Sink::Output => Sinking::Output(schema),
@@ -77,7 +82,12 @@ impl Line {
             Sink::Sort(_, spec) => Sinking::Sort(Sorter::new(spec.clone(), types, resources.clone())?),
             Sink::Collect(_) => Sinking::Collect,
         };
-        Ok(Self { entries, steps, after, sink, resources })
+        Ok(Self { entries, partners, steps, after, sink, resources })
+    }
+
+    /// Adds what the partners of scans did to the counters of the stage.
+    pub fn count_partners(&self) {
+        self.partners.iter().for_each(|partner| partner.count(&self.resources.metrics));
     }
 
     /// The last limit on the way from a step that has let through all it will: no step before it needs to work any more.

@@ -12,7 +12,9 @@
 //! branches of a union are read one after the other, into the same steps and the same sink ([`layout`]). Workers return to the driver ([`crew`]) when they have made enough
 //! output, and wait for nobody: exchanges are waited for by the driver, which is a future.
 
+mod advice;
 mod body;
+mod counts;
 mod crew;
 mod kept;
 mod layout;
@@ -20,4 +22,5 @@ mod line;
 mod partner;
 mod worker;
 
+pub use advice::advice_schema;
 pub use body::{Leaf, LeafSource, NativeBody};

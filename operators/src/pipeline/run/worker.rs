@@ -8,6 +8,7 @@ use bireme_engine::error::Result;
 use bireme_engine::morsel::{Chunk, MorselReader, Scan};
 use parking_lot::Mutex;
 
+use super::counts::{Counts, Whence};
 use super::kept::Slices;
 use super::line::{Line, Local, Sinking, Stepping, to_batch};
 use crate::hash_join::ProbeCursor;
@@ -22,6 +23,8 @@ const OUTPUT_BATCHES: usize = 64;
 /// A part of a pipeline's run: from one supply of morsels, beginning at one step.
 pub(super) struct Round {
     pub supply: Supply,
+    /// What its rows come out of.
+    pub whence: Whence,
     pub first_step: usize,
     /// Set when nobody wants more: after an error, or when the readers of the output have enough.
     pub stopped: AtomicBool,
@@ -81,6 +84,7 @@ pub(super) enum Pause {
 /// A worker's own state; it moves between threads, but works on one at a time.
 pub(super) struct Worker {
     pub local: Local,
+    pub counts: Counts,
     reader: Option<Box<dyn MorselReader>>,
     /// For each step what is under way there.
     cursors: Vec<Option<Cursor>>,
@@ -99,7 +103,8 @@ impl Worker {
     pub fn new(line: &Line) -> Result<Self> {
         let mut cursors = Vec::new();
         cursors.resize_with(line.steps.len(), || None);
-        Ok(Self { local: line.sink.local()?, reader: None, cursors, output_bytes: 0 })
+        let counts = Counts::new(line.entries.len(), line.steps.len());
+        Ok(Self { local: line.sink.local()?, counts, reader: None, cursors, output_bytes: 0 })
     }
 
     /// Works until there is enough output or nothing to do.
@@ -150,7 +155,10 @@ impl Worker {
                 return Ok(None);
             };
             match reader.next()? {
-                Some(chunk) => return Ok(Some((chunk, round.first_step))),
+                Some(chunk) => {
+                    self.counts.add_rows(round.whence, chunk.rows);
+                    return Ok(Some((chunk, round.first_step)));
+                }
                 None => self.reader = None,
             }
         }
@@ -171,6 +179,7 @@ impl Worker {
                 }
             };
             if let Some(chunk) = chunk {
+                self.counts.add_rows(Whence::Step(step), chunk.rows);
                 return Ok(Some((chunk, line.after[step])));
             }
         }
@@ -224,6 +233,7 @@ impl Worker {
                 Some(next) => chunk = next,
                 None => return Ok(()),
             }
+            self.counts.add_rows(Whence::Step(place), chunk.rows);
             place = line.after[place];
         }
         self.sink(line, chunk)

@@ -32,7 +32,7 @@ fn scan(name: &str, columns: &[usize]) -> Fused {
 }
 
 fn lines(fused: Fused) -> String {
-    fused.finish().0.lines().join("\n")
+    fused.finish().program.lines().join("\n")
 }
 
 /// small (10, 11, 12) joined with large (20, 21, 22, 23): large's first column with small's second.

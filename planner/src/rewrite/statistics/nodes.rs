@@ -60,7 +60,7 @@ impl Estimator<'_> {
     }
 
     /// A scan with its filters, except for those that a node above repeats.
-    fn scan(&self, scan: &TableScan, repeated: &[&Expr]) -> Estimate {
+    pub(crate) fn scan(&self, scan: &TableScan, repeated: &[&Expr]) -> Estimate {
         let table = self.table(scan);
         let source = self.source();
         let own = |column: &ColumnEstimate| ColumnEstimate { source, ..*column };
