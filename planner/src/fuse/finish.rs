@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::SchemaRef;
-use bireme_operators::pipeline::ir::{Branch, Pipeline, Program, Sink, SlotId, Source, Step};
+use bireme_operators::pipeline::ir::{Pipeline, Program, Sink, SlotId, Source, Step};
 use bireme_operators::pipeline::run::Leaf;
 
 use super::Fused;
