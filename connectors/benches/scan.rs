@@ -21,7 +21,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatchReader};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Date32Type, Int64Type, SchemaRef};
-use bireme_connectors::parquet_scan::{FilePart, FooterCache, ParquetSource};
+use bireme_connectors::file_part::FilePart;
+use bireme_connectors::parquet_scan::{FooterCache, ParquetSource};
 use bireme_engine::error::Result;
 use bireme_engine::morsel::{ColumnRange, Predicate, ScanRequest, Source, Verdict};
 use datafusion::prelude::ParquetReadOptions;
@@ -160,7 +161,7 @@ impl LineItem {
     /// Reads columns of the rows that pass; how many they are. Footers are parsed each time, as for the other side.
     fn scan(&self, columns: &[&str], predicates: Vec<Arc<dyn Predicate>>, crew: &Crew) -> usize {
         let size = std::fs::metadata(&self.path).unwrap().len();
-        let part = FilePart { path: self.path.clone(), size, modified: None, range: None, read: Arc::default() };
+        let part = FilePart::whole(self.path.clone(), size);
         let source = ParquetSource::new(vec![part], Arc::clone(&self.schema), Arc::new(FooterCache::default()));
         let projection = columns.iter().map(|column| self.place(column)).collect();
         let scan = source.open(ScanRequest { projection, predicates, metrics: None }).unwrap();

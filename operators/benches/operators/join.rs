@@ -100,7 +100,7 @@ pub fn enter(contest: &Contest) {
         Inner,
         &Sides { build: (4_000_000, &far), probe: (4_000_000, &there), are_texts: false },
     );
-    let often = |row: usize| if row % 10 == 0 { -1 } else { random(row) as i64 };
+    let often = |row: usize| if row.is_multiple_of(10) { -1 } else { random(row) as i64 };
     let once = |row: usize| if row == 5 { -1 } else { random(row % 1_000_000) as i64 };
     enter_case(
         contest,

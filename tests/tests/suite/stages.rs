@@ -174,3 +174,60 @@ fn collect_and_count_agree_for_every_delivery() {
     assert_eq!(all, rows(frame.collect_local().unwrap()));
     assert_eq!(all as u64, frame.count().unwrap());
 }
+
+/// How often the stages of a plan read the table `big`.
+fn scans_of_big(plan: &str) -> usize {
+    let stages = plan.split("== stages ==").nth(1).unwrap();
+    stages.lines().filter(|line| line.contains("scan ") && line.contains("20000 rows")).count()
+}
+
+#[test]
+fn a_join_whose_columns_another_has_too_is_computed_once() {
+    let join = "FROM big a JOIN small b ON a.k = b.k";
+    let query = format!(
+        "SELECT a.g, SUM(a.v) AS s {join} GROUP BY a.g HAVING SUM(a.v) > (SELECT SUM(a.v) / 200 {join}) ORDER BY a.g"
+    );
+    let plan = check(&query);
+    assert_eq!(scans_of_big(&plan), 1, "{plan}");
+    assert!(plan.contains("spooled"), "{plan}");
+    // One rank at a time, the smaller one first and last.
+    for (first, second) in [("SUM(a.v)", "SUM(a.v + a.g)"), ("SUM(a.v + a.g)", "SUM(a.v)")] {
+        let session = session(1);
+        let query = format!("SELECT {first} AS s {join} UNION ALL SELECT {second} {join}");
+        let plan = session.sql(&query).unwrap().explain().unwrap();
+        assert_eq!(scans_of_big(&plan), 1, "{plan}");
+        let alone = [first, second].map(|sum| session.sql(&format!("SELECT {sum} AS s {join}")).unwrap().collect());
+        let alone = alone.into_iter().flat_map(Result::unwrap).collect::<Vec<_>>();
+        let together = session.sql(&query).unwrap().collect().unwrap();
+        assert_eq!(compare::difference(&together, &alone, false), None, "{plan}");
+    }
+}
+
+#[test]
+fn joins_that_only_look_alike_are_computed_apart() {
+    let join = "FROM big a JOIN small b ON a.k = b.k";
+    let pairs = [
+        [
+            format!("SELECT COUNT(a.v) AS s {join} WHERE b.g = 1"),
+            format!("SELECT COUNT(a.v) AS s {join} WHERE b.g = 2"),
+        ],
+        [format!("SELECT COUNT(a.v) AS s {join}"), format!("SELECT COUNT(a.v) AS s {join} AND a.g < b.g")],
+        [
+            format!("SELECT COUNT(a.v) AS s {join}"),
+            "SELECT COUNT(a.v) AS s FROM big a JOIN small b ON a.k = b.g".into(),
+        ],
+        [
+            format!("SELECT COUNT(a.v) AS s {join}"),
+            format!("SELECT COUNT(a.v) AS s {}", join.replace("JOIN", "LEFT JOIN")),
+        ],
+    ];
+    let session = session(1);
+    for [first, second] in pairs {
+        let query = format!("{first} UNION ALL {second}");
+        let frame = session.sql(&query).unwrap();
+        let plan = frame.explain().unwrap();
+        assert_eq!(scans_of_big(&plan), 2, "{plan}");
+        let alone = [first, second].map(|query| session.sql(&query).unwrap().collect().unwrap()).concat();
+        assert_eq!(compare::difference(&frame.collect().unwrap(), &alone, false), None, "{plan}");
+    }
+}
