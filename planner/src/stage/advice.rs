@@ -35,9 +35,12 @@ struct Match {
     key: usize,
     scanning: StageId,
     /// Which branches of the stage's last pipeline the scans are, and the places in their sources' schemas.
-    scans: Vec<(Vec<usize>, usize)>,
+    scans: Scans,
     data_type: DataType,
 }
+
+/// Scans of a pipeline, each as the way to it through branches, with the column that is meant.
+type Scans = Vec<(Vec<usize>, usize)>;
 
 impl Builder {
     /// Adds advice wherever it may be given.
@@ -70,7 +73,7 @@ impl Builder {
 
     /// The stage that scans a column of the rows of an exchange, and the scans; `None` if there is none, if somebody else
     /// wants these rows as well, or if how many they are matters.
-    fn scanned(&self, exchange: &Exchange, column: usize) -> Option<(StageId, Vec<(Vec<usize>, usize)>)> {
+    fn scanned(&self, exchange: &Exchange, column: usize) -> Option<(StageId, Scans)> {
         let producer = &self.graph.stages[exchange.producer.0 as usize];
         let may_fail = match &exchange.route {
             Route::Hash(partitioner) | Route::Range(partitioner) => partitioner.may_fail(),
