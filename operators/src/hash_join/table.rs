@@ -244,7 +244,7 @@ impl JoinTable {
         key_filter::new(self, key)
     }
 
-    /// The same filter in words for [`KeyUnion`], which unites it with those of `copies` tables in all. It has `most` bytes at most.
+    /// The same filter in words for `KeyUnion`, which unites it with those of `copies` tables in all. It has `most` bytes at most.
     pub fn packed_filter(self: &Arc<Self>, key: usize, copies: usize, most: usize) -> Option<Vec<u64>> {
         if !self.plan.kind.drops_unmatched_probe_rows() || self.spilled.is_some() {
             return None;
