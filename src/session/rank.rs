@@ -92,9 +92,10 @@ impl Rank {
         // Aliases that rules invent are numbered afresh, so that all ranks invent the same ones.
         state.mark_start_execution();
         state.execution_props_mut().query_execution_start_time = Some(chrono::DateTime::from_timestamp_nanos(clock));
-        // A plan for fewer lanes than ranks would take what one rank has for all there is.
+        // Whatever is set, every rank has as many lanes as the others: equal keys meet on one rank only then, and a plan for
+        // fewer lanes than ranks would take what one rank has for all there is.
         let lanes = &mut state.config_mut().options_mut().execution.target_partitions;
-        *lanes = (*lanes).max(self.control.ranks());
+        *lanes = (*lanes).max(1).next_multiple_of(self.control.ranks());
         let context = TaskContext::from(&state).with_runtime(Arc::clone(self.runtime.environment()));
         let world = IslandWorld {
             runtime: Arc::clone(&self.runtime),
