@@ -3,8 +3,8 @@
 //! Half of DataFusion's physical rules decide how its own operators divide rows among lanes: where to repartition, sort and
 //! coalesce, which side of a join to collect, what of a filter a source can prune by. On one rank a fused stage has a single
 //! shared partition and makes those choices itself. So a query on one rank is first planned for one lane and without these
-//! rules; only if an island is left in it is it planned again, with all of them, for all lanes. That saves two milliseconds of
-//! a query of eight tables, and leaves its physical plan readable.
+//! rules; only if an island is left in it is it planned again, with all of them, for all lanes. With a logical pass less this
+//! halved the instructions of planning TPC-H's query 2 (24.3 to 12.5 million), and it leaves physical plans readable.
 //!
 //! A node that asks for an order of its input (a window function, an ordered aggregate) needs the rules in any case.
 
