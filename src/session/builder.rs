@@ -23,6 +23,7 @@ use bireme_operators::island::IslandRuntime;
 use bireme_operators::overflow;
 use bireme_planner::physical::{Shape, configure, rules};
 use bireme_planner::place::{BlockMapper, Mapper, RandomMapper};
+use bireme_planner::rewrite::logical_rules;
 use bireme_planner::stage::NativeWorld;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -265,6 +266,7 @@ impl SessionBuilder {
             .with_default_features()
             .with_config(config)
             .with_runtime_env(environment)
+            .with_optimizer_rules(logical_rules())
             .with_physical_optimizer_rules(rules(shape));
         Ok(SessionContext::new_with_state(overflow::install(state).build()))
     }

@@ -37,6 +37,8 @@ type Physical = Arc<dyn PhysicalExpr>;
 pub struct Window<'a> {
     exprs: &'a [Arc<dyn WindowExpr>],
     pub input: &'a Arc<dyn ExecutionPlan>,
+    /// Whether the order that the input promises is one for the functions.
+    pub in_order: bool,
     pub schema: SchemaRef,
 }
 
@@ -50,7 +52,7 @@ impl<'a> Window<'a> {
             let sorted = window.input_order_mode == InputOrderMode::Sorted && window.state_observer().is_none();
             (window.window_expr(), window.input(), sorted)
         };
-        let window = Self { exprs, input, schema: node.schema() };
+        let window = Self { exprs, input, in_order: in_order(node, input), schema: node.schema() };
         Some(match window.reason_against() {
             None if !sorted => Err("its input is not sorted".into()),
             None => Ok(window),
@@ -101,6 +103,14 @@ impl<'a> Window<'a> {
         partition.iter().all(|key| order[..first].iter().any(|sorted| sorted.expr.eq(key)))
             && self.order().iter().filter(|key| !partition.contains(&key.expr)).all(|key| rest.next() == Some(&key))
     }
+}
+
+/// Whether an input promises the order that its node asks for. It need not where nobody has made it do so
+/// (physical/native_first).
+fn in_order(node: &Arc<dyn ExecutionPlan>, input: &Arc<dyn ExecutionPlan>) -> bool {
+    let required = node.required_input_ordering().into_iter().flatten().next();
+    let properties = input.equivalence_properties();
+    required.is_none_or(|order| properties.ordering_satisfy_requirement(order.into_single()).unwrap_or(false))
 }
 
 impl Fused {

@@ -25,6 +25,8 @@
 //!    VLDB 2006) where they are few enough, else greedily (GOO; Fegaras, DEXA 1998). `cost` is the model.
 //! 4. `rebuild` makes a plan of the tree, with the same columns in the same order.
 //!
+//! Before that, `own_groups` looks whether one of the relations only groups rows that the region has anyway.
+//!
 //! *Semi, anti and mark joins* whose condition looks at some relations of the region keep or drop rows of these alone
 //! (or add a column to them), so they commute with the inner joins around them. They take part as relations of a
 //! special kind, *reducers*, that can only be joined to a set that holds what they look at. So a selective `IN`
@@ -41,6 +43,7 @@ mod builder;
 mod cost;
 mod enumerate;
 mod graph;
+mod own_groups;
 mod rebuild;
 mod region;
 
@@ -54,9 +57,13 @@ use datafusion::logical_expr::{Expr, Join, LogicalPlan, Projection};
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::{OptimizerContext, OptimizerRule};
 
+use self::own_groups::OwnGroups;
 use super::statistics::{Estimator, TableStatistics};
 
-/// Reorders all joins of an optimised plan by cost; the left input of each join becomes the build side.
+/// How many rows of a table are read and grouped in the time that a row takes to be sorted and given its window.
+const WINDOW_COST: f64 = 4.0;
+
+/// Reorders all joins of an optimised plan by cost and prunes columns; the left input of each join becomes the build side.
 ///
 /// The rows are the same, in an order of their own where the plan does not sort; the schema is the same.
 ///
@@ -69,19 +76,19 @@ pub fn reorder_joins(plan: LogicalPlan, statistics: &dyn TableStatistics) -> Res
         Ok(if joins { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     };
     plan.apply_with_subqueries(visit).map_err(from_datafusion)?;
-    if !joins {
-        return Ok(plan);
-    }
     let schema = Arc::clone(plan.schema());
-    let rule = JoinOrder { estimator: Estimator::new(statistics) };
-    let reordered = rule.rewrite(plan).map_err(from_datafusion)?;
-    // Columns that a join was the last to need are dropped above it, as they were before.
-    let pruned = OptimizeProjections::new().rewrite(reordered, &OptimizerContext::new()).map_err(from_datafusion)?;
-    if same_columns(&schema, pruned.data.schema()) {
-        Ok(pruned.data)
+    let reordered = if joins {
+        let rule = JoinOrder { estimator: Estimator::new(statistics) };
+        rule.rewrite(plan).map_err(from_datafusion)?
     } else {
-        Err(Error::internal(format!("reordering joins turned the columns {schema} into {}", pruned.data.schema())))
+        plan
+    };
+    if !same_columns(&schema, reordered.schema()) {
+        let has = reordered.schema();
+        return Err(Error::internal(format!("reordering joins turned the columns {schema} into {has}")));
     }
+    // Columns that a join was the last to need are dropped above it, as they were before.
+    Ok(OptimizeProjections::new().rewrite(reordered, &OptimizerContext::new()).map_err(from_datafusion)?.data)
 }
 
 /// Whether two schemas have the same columns: names, qualifiers, types and nullability.
@@ -127,9 +134,28 @@ impl JoinOrder<'_> {
     fn reorder_region(&self, plan: LogicalPlan) -> DfResult<LogicalPlan> {
         let schema = Arc::clone(plan.schema());
         let region = region::take_apart(self, plan)?;
+        if let Some(groups) = own_groups::find(self, &region)?
+            && let Some(plan) = self.windowed(groups, &schema)?
+        {
+            return Ok(plan);
+        }
+        let outputs = region.outputs.iter().cloned().map(Expr::Column).collect::<Vec<_>>();
         let graph = builder::Builder::new(&region).build(region, &self.estimator)?;
         let tree = enumerate::cheapest(&graph)?;
-        rebuild::plan(&graph, &tree, &schema)
+        rebuild::with_columns(rebuild::rows(&graph, &tree)?, &outputs, &schema)
+    }
+
+    /// A region with windows instead of groups, if that pays.
+    fn windowed(&self, mut groups: OwnGroups, schema: &DFSchema) -> DfResult<Option<LogicalPlan>> {
+        let region = std::mem::take(&mut groups.region);
+        let graph = builder::Builder::new(&region).build(region, &self.estimator)?;
+        if graph.rows(graph.all()) * WINDOW_COST > groups.spared_rows {
+            return Ok(None);
+        }
+        let tree = enumerate::cheapest(&graph)?;
+        let (plan, outputs) = groups.over(rebuild::rows(&graph, &tree)?)?;
+        let plan = rebuild::with_columns(plan, &outputs, schema)?;
+        Ok(same_columns(schema, plan.schema()).then_some(plan))
     }
 
     /// Swaps the sides of an outer join, or of one where NULL equals NULL, if the right one is smaller.

@@ -13,7 +13,7 @@ impl Builder {
         if window.partition().is_empty() {
             fused = self.gathered(fused)?;
         }
-        if !fused.sorted {
+        if !(fused.sorted && window.in_order) {
             let (order, is_promised) = window.order_to_make();
             let slot = self.slot();
             fused = fused.sort_by(&order, None, slot)?;

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
+use bireme_planner::rewrite::logical_rules;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
 use datafusion::datasource::TableType;
 use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::SessionContext;
 
 /// A table that can be planned with but not read.
 #[derive(Debug)]
@@ -250,7 +252,7 @@ fn tenfold(mut statistics: Statistics) -> Statistics {
 
 /// A session with the eight tables.
 pub fn session(known: Known) -> SessionContext {
-    let context = SessionContext::new_with_config(SessionConfig::new());
+    let context = SessionContext::new_with_state(with_our_rules(SessionContext::new().state()));
     for (name, (schema, statistics)) in tables() {
         let statistics = match known {
             Known::Nothing => None,
@@ -260,6 +262,13 @@ pub fn session(known: Known) -> SessionContext {
         context.register_table(name, Arc::new(Described { schema, statistics })).unwrap();
     }
     context
+}
+
+/// A session that plans with the rules of ours.
+pub fn with_our_rules(state: SessionState) -> SessionState {
+    let mut state = SessionStateBuilder::new_from_existing(state).with_optimizer_rules(logical_rules()).build();
+    state.config_mut().options_mut().optimizer.max_passes = 1;
+    state
 }
 
 /// A query of the benchmark.

@@ -78,8 +78,7 @@ impl Builder {
         for (number, edge) in edges {
             relations[number].reducer = Some(edge);
         }
-        let (constants, outputs) = (sorted.constants, region.outputs);
-        Ok(JoinGraph::connected(relations, classes, residuals, constants, outputs))
+        Ok(JoinGraph::connected(relations, classes, residuals, sorted.constants))
     }
 
     /// Sorts predicates by how many relations they look at.

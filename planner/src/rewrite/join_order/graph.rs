@@ -44,7 +44,6 @@ pub(super) struct JoinGraph {
     pub residuals: Vec<Residual>,
     /// Predicates on no relation at all.
     pub constants: Vec<Expr>,
-    pub outputs: Vec<Column>,
     /// Whom each relation can be joined with.
     neighbours: Vec<Set>,
 }
@@ -182,10 +181,9 @@ impl JoinGraph {
         classes: Vec<Class>,
         residuals: Vec<Residual>,
         constants: Vec<Expr>,
-        outputs: Vec<Column>,
     ) -> Self {
         let neighbours = vec![0; relations.len()];
-        let mut graph = Self { relations, classes, residuals, constants, outputs, neighbours };
+        let mut graph = Self { relations, classes, residuals, constants, neighbours };
         graph.connect();
         graph
     }

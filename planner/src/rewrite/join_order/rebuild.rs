@@ -7,25 +7,26 @@
 use std::sync::Arc;
 
 use arrow::datatypes::FieldRef;
-use datafusion::common::{Column, DFSchema, JoinConstraint, JoinType, NullEquality, Result, TableReference};
+use datafusion::common::{DFSchema, JoinConstraint, JoinType, NullEquality, Result, TableReference};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, Filter, Join, LogicalPlan, Projection};
 
 use super::enumerate::Tree;
 use super::graph::{JoinGraph, ReducerEdge, Residual, Set, within};
 
-/// The plan of a tree with the columns of a schema.
-pub(super) fn plan(graph: &JoinGraph, tree: &Tree, schema: &DFSchema) -> Result<LogicalPlan> {
+/// The rows of a tree, with all columns that anybody needs.
+pub(super) fn rows(graph: &JoinGraph, tree: &Tree) -> Result<LogicalPlan> {
     let (plan, _) = join(graph, tree)?;
-    let plan = filtered(plan, graph.constants.clone())?;
-    let renamed = |(column, (table, field)): (&Column, (Option<&TableReference>, &FieldRef))| {
-        if column.relation.as_ref() == table && column.name == *field.name() {
-            Expr::Column(column.clone())
-        } else {
-            Expr::Column(column.clone()).alias_qualified(table.cloned(), field.name())
-        }
+    filtered(plan, graph.constants.clone())
+}
+
+/// Expressions over a plan as the columns of a schema.
+pub(super) fn with_columns(plan: LogicalPlan, exprs: &[Expr], schema: &DFSchema) -> Result<LogicalPlan> {
+    let renamed = |(expr, (table, field)): (&Expr, (Option<&TableReference>, &FieldRef))| match expr {
+        Expr::Column(column) if column.relation.as_ref() == table && column.name == *field.name() => expr.clone(),
+        other => other.clone().alias_qualified(table.cloned(), field.name()),
     };
-    let columns: Vec<Expr> = graph.outputs.iter().zip(schema.iter()).map(renamed).collect();
+    let columns: Vec<Expr> = exprs.iter().zip(schema.iter()).map(renamed).collect();
     let unchanged = plan.schema().fields().len() == columns.len()
         && plan.schema().columns().into_iter().zip(&columns).all(|(own, wanted)| Expr::Column(own) == *wanted);
     if unchanged {
@@ -105,7 +106,8 @@ fn reduced(edge: &ReducerEdge, left: LogicalPlan, right: LogicalPlan, swapped: b
     Ok(LogicalPlan::Join(join))
 }
 
-fn filtered(plan: LogicalPlan, predicates: Vec<Expr>) -> Result<LogicalPlan> {
+/// Rows that fulfil some predicates.
+pub(super) fn filtered(plan: LogicalPlan, predicates: Vec<Expr>) -> Result<LogicalPlan> {
     match conjunction(predicates) {
         Some(predicate) => Ok(LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(plan))?)),
         None => Ok(plan),

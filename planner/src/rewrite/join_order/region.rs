@@ -39,7 +39,7 @@ pub(super) struct Region {
 }
 
 /// One relation of a region.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Input {
     /// What yields it, itself reordered.
     pub plan: LogicalPlan,
@@ -48,7 +48,7 @@ pub(super) struct Input {
 }
 
 /// A semi, anti or mark join without its left input.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Reducer {
     /// `LeftSemi`, `LeftAnti` or `LeftMark`.
     pub join_type: JoinType,
@@ -107,7 +107,7 @@ fn movable_join(join: &Join) -> bool {
 
 /// Whether a predicate means the same wherever its columns are: it holds no volatile function, and no subquery that
 /// looks at columns which the predicate does not name.
-fn movable(predicate: &Expr) -> bool {
+pub(super) fn movable(predicate: &Expr) -> bool {
     let bound = |expr: &Expr| {
         let subquery = match expr {
             Expr::ScalarSubquery(subquery) => Some(subquery),
@@ -142,6 +142,12 @@ pub(super) fn take_apart(rule: &JoinOrder<'_>, plan: LogicalPlan) -> Result<Regi
 }
 
 impl Region {
+    /// The region without one relation and under other predicates; nobody asks for its columns yet.
+    pub(super) fn without(&self, place: usize, predicates: Vec<Expr>) -> Self {
+        let others = self.relations.iter().enumerate().filter(|(number, _)| *number != place);
+        Self { relations: others.map(|(_, input)| input.clone()).collect(), predicates, ..Self::default() }
+    }
+
     /// Takes one node apart, into so many relations at most; returns the column behind each field of its schema.
     fn take(&mut self, rule: &JoinOrder<'_>, plan: LogicalPlan, room: usize) -> Result<Vec<Column>> {
         if !starts(&plan) || room < 2 {
@@ -257,7 +263,7 @@ impl Region {
 }
 
 /// An expression over some schemas in terms of the columns behind their fields.
-fn behind(expr: Expr, sides: &[(&DFSchema, &[Column])]) -> Result<Expr> {
+pub(super) fn behind(expr: Expr, sides: &[(&DFSchema, &[Column])]) -> Result<Expr> {
     let renamed = expr.transform(|expr| {
         let Expr::Column(column) = expr else { return Ok(Transformed::no(expr)) };
         let found = sides.iter().find_map(|(schema, columns)| columns.get(schema.maybe_index_of_column(&column)?));
