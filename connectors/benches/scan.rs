@@ -1,7 +1,7 @@
 //! Parquet scans in the shapes of TPC-H's queries against DataFusion's, over one `lineitem` file:
 //!
 //! ```text
-//! cargo bench --workspace --features mpi --bench scan -- [--quick] [part of a name]
+//! cargo bench --workspace --features mpi --bench scan -- [part of a name]
 //! ```
 //!
 //! The file is made first, at scale 0.2; `BIREME_LINEITEM` names another one.
@@ -229,4 +229,5 @@ fn main() {
             query: &format!("SELECT {} FROM lineitem WHERE {condition}", columns.join(", ")),
         });
     }
+    contest.finish();
 }

@@ -1,29 +1,27 @@
-//! Times an operator against DataFusion's on the same rows, in one process, in turn, and prints the ratios.
+//! Times an operator against DataFusion's on the same rows, with Criterion, and prints the ratios.
 //!
 //! ```text
-//!   warm-up   ours, theirs                  how many rows come out must be the same
-//!   round 1   ours, theirs                  so what else the machine does meets both alike
-//!   round 2   ours, theirs  …               the best round of each side counts: noise only ever adds to a time
+//!   check     ours, theirs      how many rows come out must be the same
+//!   time      ours              Criterion's warm-up and samples, one side after the other
+//!             theirs
+//!   ratio     ours / theirs     of the best iterations: noise only ever adds to a time
 //! ```
-//!
-//! It is not Criterion, whose dependencies turn on a feature of `serde` that DataFusion's see: there would be one
-//! DataFusion to compile for tests and another one for programs. Criterion also times its subjects one after the other,
-//! and the number that matters here is a ratio.
 
 mod crew;
 mod peer;
 
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
+
+use criterion::{Criterion, SamplingMode};
 
 pub use crew::Crew;
 pub use peer::Peer;
 
-/// Rounds of a case, at least and at most, and how long it may take after those.
-const ROUNDS: (usize, usize) = (5, 50);
-const TIME: Duration = Duration::from_secs(4);
-/// The same with `--quick`.
-const QUICK_ROUNDS: (usize, usize) = (2, 20);
-const QUICK_TIME: Duration = Duration::from_millis(500);
+/// Samples of a side, how long all of them should take, and how long to warm up.
+const SAMPLES: usize = 10;
+const TIME: Duration = Duration::from_secs(3);
+const WARM_UP: Duration = Duration::from_millis(500);
 
 /// What both sides do.
 pub struct Case<'a> {
@@ -43,96 +41,94 @@ pub struct Case<'a> {
 
 /// All cases of a program.
 pub struct Contest {
-    wanted: Vec<String>,
-    mode: Mode,
+    criterion: RefCell<Criterion>,
+    /// Whether times count; if not, each case runs once on few rows, to see that it works.
+    timed: bool,
+    results: RefCell<Vec<Ratio>>,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Mode {
-    Full,
-    Quick,
-    /// Nothing is timed: each case runs once on few rows, to see that it works.
-    Test,
+/// A case with the best times of both sides.
+struct Ratio {
+    case: String,
+    threads: usize,
+    ours: Duration,
+    theirs: Duration,
 }
-
-/// The times of one side.
-#[derive(Default)]
-struct Times(Vec<Duration>);
 
 impl Contest {
-    /// As the command line says: `--quick`, and parts of the names of the cases that are wanted.
-    #[allow(clippy::print_stdout, reason = "a program for people who measure")]
+    /// As the command line says; Criterion's options and parts of names are understood.
     pub fn from_arguments() -> Self {
-        let arguments = std::env::args().skip(1).collect::<Vec<_>>();
-        let given = |option: &str| arguments.iter().any(|argument| argument == option);
-        let mode = match (given("--bench"), given("--quick")) {
-            // `cargo bench` says so, and `cargo test --benches` does not.
-            (false, _) => Mode::Test,
-            (true, true) => Mode::Quick,
-            (true, false) => Mode::Full,
-        };
-        if mode != Mode::Test {
-            println!("times in ms, the best of all rounds (and their median)\n");
-            println!("| case | threads | bireme | datafusion | ratio |\n|---|--:|--:|--:|--:|");
-        }
-        Self { wanted: arguments.into_iter().filter(|argument| !argument.starts_with("--")).collect(), mode }
+        let criterion = Criterion::default().sample_size(SAMPLES).measurement_time(TIME).warm_up_time(WARM_UP);
+        // `cargo bench` says so, and `cargo test --benches` does not.
+        let timed = std::env::args().any(|argument| argument == "--bench");
+        Self { criterion: RefCell::new(criterion.configure_from_args()), timed, results: RefCell::default() }
     }
 
     /// So many rows, or few if nothing is timed.
     pub fn rows(&self, rows: usize) -> usize {
-        if self.mode == Mode::Test { rows.div_ceil(1000) } else { rows }
+        if self.timed { rows } else { rows.div_ceil(1000) }
     }
 
     /// Runs a case if it is wanted.
-    #[allow(clippy::print_stdout, reason = "a program for people who measure")]
     pub fn enter(&self, case: &Case<'_>) {
-        let name = format!("{}: {}", case.operator, case.name);
-        if !self.wanted.is_empty() && !self.wanted.iter().any(|wanted| name.contains(wanted)) {
+        let name = format!("{}/{}", case.operator, case.name.replace(' ', "-"));
+        let mut criterion = self.criterion.borrow_mut();
+        for &threads in case.threads {
+            let mut group = criterion.benchmark_group(format!("{name}/{threads}"));
+            group.sampling_mode(SamplingMode::Flat);
+            let (our, their) = (Best::default(), Best::default());
+            group.bench_function("bireme", |bencher| {
+                let crew = Crew::new(threads);
+                bencher.iter_custom(|iterations| our.time(iterations, || (), |()| (case.ours)(&crew)));
+            });
+            group.bench_function("datafusion", |bencher| {
+                let peer = Peer::new(threads);
+                (case.tables)(&peer);
+                let plan = || peer.plan(case.query);
+                bencher.iter_custom(|iterations| their.time(iterations, plan, |plan| peer.run(plan)));
+            });
+            group.finish();
+            if let (Some(ours), Some(theirs)) = (our.time.get(), their.time.get()) {
+                assert_eq!(our.rows, their.rows, "{name}: rows of both sides");
+                self.results.borrow_mut().push(Ratio { case: name.clone(), threads, ours, theirs });
+            }
+        }
+    }
+
+    /// Prints what came out.
+    #[allow(clippy::print_stdout, reason = "a program for people who measure")]
+    pub fn finish(self) {
+        self.criterion.into_inner().final_summary();
+        if !self.timed {
             return;
         }
-        for &threads in case.threads {
-            let (crew, peer) = (Crew::new(threads), Peer::new(threads));
-            (case.tables)(&peer);
-            let ours = || timed(|| (case.ours)(&crew));
-            let theirs = || {
-                let plan = peer.plan(case.query);
-                timed(|| peer.run(plan))
-            };
-            assert_eq!(ours().1, theirs().1, "{name}: rows of both sides");
-            if self.mode == Mode::Test {
-                continue;
-            }
-            let [our, their] = self.rounds(&|| ours().0, &|| theirs().0);
-            let ratio = our.best() / their.best();
-            println!("| {name} | {threads} | {} | {} | {ratio:.2} |", our.text(), their.text());
+        println!("best times in ms\n\n| case | threads | bireme | datafusion | ratio |\n|---|--:|--:|--:|--:|");
+        for Ratio { case, threads, ours, theirs } in self.results.into_inner() {
+            let [ours, theirs] = [ours, theirs].map(|time| time.as_secs_f64() * 1e3);
+            println!("| {case} | {threads} | {ours:.2} | {theirs:.2} | {:.2} |", ours / theirs);
         }
-    }
-
-    fn rounds(&self, ours: &dyn Fn() -> Duration, theirs: &dyn Fn() -> Duration) -> [Times; 2] {
-        let ((least, most), time) = if self.mode == Mode::Quick { (QUICK_ROUNDS, QUICK_TIME) } else { (ROUNDS, TIME) };
-        let (mut our, mut their, start) = (Times::default(), Times::default(), Instant::now());
-        while our.0.len() < least || our.0.len() < most && start.elapsed() < time {
-            our.0.push(ours());
-            their.0.push(theirs());
-        }
-        [our, their]
     }
 }
 
-impl Times {
-    fn best(&self) -> f64 {
-        self.0.iter().min().map_or(f64::NAN, Duration::as_secs_f64)
-    }
-
-    fn text(&self) -> String {
-        let mut sorted = self.0.clone();
-        sorted.sort();
-        format!("{:.2} ({:.2})", self.best() * 1e3, sorted[sorted.len() / 2].as_secs_f64() * 1e3)
-    }
+/// The best time of a side, and the rows that it yields.
+#[derive(Default)]
+struct Best {
+    time: Cell<Option<Duration>>,
+    rows: Cell<usize>,
 }
 
-fn timed(work: impl FnOnce() -> usize) -> (Duration, usize) {
-    let start = Instant::now();
-    let rows = work();
-    (start.elapsed(), rows)
+impl Best {
+    /// Works so often, on something made anew and off the clock each time; how long it took.
+    fn time<T>(&self, iterations: u64, mut prepare: impl FnMut() -> T, mut work: impl FnMut(T) -> usize) -> Duration {
+        let mut total = Duration::ZERO;
+        for _ in 0..iterations {
+            let prepared = prepare();
+            let start = Instant::now();
+            self.rows.set(work(prepared));
+            let took = start.elapsed();
+            self.time.set(Some(self.time.get().map_or(took, |best| best.min(took))));
+            total += took;
+        }
+        total
+    }
 }

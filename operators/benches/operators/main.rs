@@ -1,7 +1,7 @@
 //! Operators against DataFusion's:
 //!
 //! ```text
-//! cargo bench --workspace --features mpi --bench operators -- [--quick] [part of a name, like join]
+//! cargo bench --workspace --features mpi --bench operators -- [part of a name, like join]
 //! ```
 
 #![allow(clippy::unwrap_used, reason = "a program for people who measure")]
@@ -29,4 +29,5 @@ fn main() {
     aggregate::enter(&contest);
     join::enter(&contest);
     sort::enter(&contest);
+    contest.finish();
 }
