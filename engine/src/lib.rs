@@ -12,6 +12,7 @@ pub mod error;
 pub mod exchange;
 pub mod hash;
 pub mod launch;
+pub mod layout;
 pub mod machine;
 pub mod metrics;
 pub mod morsel;

@@ -10,6 +10,9 @@ use std::path::Path;
 
 use bincode::{Decode, Encode};
 
+use crate::error::{Error, Result};
+use crate::layout::Grid;
+
 /// One rank's machine.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Machine {
@@ -81,6 +84,22 @@ impl Machine {
             gpus,
             gpu_note,
         }
+    }
+
+    /// The job's ranks as a grid, numbered row-major: `machine.grid([2, 3])` for six ranks.
+    ///
+    /// # Errors
+    /// The grid has more or fewer places than the job has ranks.
+    pub fn grid(&self, extents: impl Into<Vec<usize>>) -> Result<Grid> {
+        let grid = Grid::new(extents)?;
+        if grid.ranks() == self.ranks {
+            return Ok(grid);
+        }
+        Err(Error::user(format!(
+            "a grid of {grid} ranks has {} places, and the job has {} ranks",
+            grid.ranks(),
+            self.ranks
+        )))
     }
 
     /// The machine in a few lines for a person.
