@@ -25,9 +25,16 @@ mod session;
 pub mod sql;
 pub mod write;
 
+/// The layer below: ranks, exchanges and placed stages, for programs that place their own work and for those that measure it.
+pub use bireme_engine as engine;
+
 pub use bireme_connectors::options::{CsvOptions, FileFormatOptions, IpcOptions, JsonOptions, ParquetOptions};
 pub use bireme_engine::error::{Error, ErrorKind, Result};
+pub use bireme_engine::layout::{Grid, Layout};
 pub use bireme_engine::machine::Machine;
 pub use frame::{DataFrame, GroupBy};
+/// The bindings that [`Session::from_communicator`] takes its communicator from.
+#[cfg(feature = "mpi")]
+pub use mpi;
 pub use session::{Canceller, Device, Fault, ProgressHandle, ProgressSnapshot, Session, SessionBuilder};
 pub use write::{WriteFormat, WriteMode, WriteOptions};

@@ -418,6 +418,15 @@ impl MemorySink {
     }
 }
 
+/// A rank's own batches as at most so many lanes of nearly equal length, without copying a row.
+///
+/// # Errors
+/// A batch does not fit the schema.
+pub fn local_lanes(schema: &SchemaRef, rank: usize, batches: Vec<RecordBatch>, lanes: usize) -> Result<LaneBatches> {
+    let runs = spread(&conform(schema, batches)?, lanes.max(1)).into_iter().enumerate();
+    Ok(runs.map(|(lane, batches)| ((rank, lane), batches)).collect())
+}
+
 /// What there is to tell other ranks about the lanes that one rank collected, ascending by lane.
 pub fn lane_infos(collected: &LaneBatches, rank: usize) -> Vec<LaneInfo> {
     let mine = collected.iter().filter(|((owner, _), _)| *owner == rank);

@@ -82,9 +82,9 @@ impl Session {
         tracing::debug!(action = action.number, ?delivery, "action");
         let state = self.inner.context.state();
         if let [rank] = self.inner.ranks.as_slice() {
-            let acted = rank.act(state, &action, sink(rank.number))?;
-            self.planned_in(acted.planning);
-            return Ok(vec![acted]);
+            let acted = vec![rank.act(state, &action, sink(rank.number))?];
+            self.count(&acted);
+            return Ok(acted);
         }
         let acted = std::thread::scope(|scope| {
             let (action, sink) = (&action, &sink);
@@ -103,8 +103,16 @@ impl Session {
             // Collected first: all ranks end before the error of one is reported.
             ended.collect::<Vec<_>>().into_iter().collect::<Result<Vec<_>>>()
         })?;
-        self.planned_in(acted.first().map_or(Duration::ZERO, |acted| acted.planning));
+        self.count(&acted);
         Ok(acted)
+    }
+
+    /// Counts what the ranks of this process did.
+    fn count(&self, acted: &[Acted]) {
+        self.planned_in(acted.first().map_or(Duration::ZERO, |acted| acted.planning));
+        let exchanges = acted.iter().flat_map(|acted| &acted.report.exchanges);
+        let sent = exchanges.map(|exchange| exchange.remote_bytes).sum();
+        self.inner.bytes_sent.fetch_add(sent, Ordering::Relaxed);
     }
 
     /// The time of an action: rank 0's, on every rank.

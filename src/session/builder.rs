@@ -10,6 +10,8 @@ use bireme_engine::budget::Budget;
 use bireme_engine::cancel::Cancel;
 use bireme_engine::comm::Communicator;
 use bireme_engine::comm::local::LocalCommunicator;
+#[cfg(feature = "mpi")]
+use bireme_engine::comm::mpi::MpiCommunicator;
 use bireme_engine::control::{Control, DEFAULT_TIMEOUT};
 use bireme_engine::error::{Error, Result};
 use bireme_engine::launch::{self, Launch};
@@ -28,6 +30,8 @@ use bireme_planner::stage::NativeWorld;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
+#[cfg(feature = "mpi")]
+use mpi::topology::SimpleCommunicator;
 use parking_lot::Mutex;
 
 use super::leaves::SessionLeaves;
@@ -67,6 +71,8 @@ pub struct SessionBuilder {
     timeout: Option<Duration>,
     overwrite: bool,
     fault: Option<Fault>,
+    #[cfg(feature = "mpi")]
+    communicator: Option<Arc<MpiCommunicator>>,
 }
 
 impl SessionBuilder {
@@ -140,6 +146,19 @@ impl SessionBuilder {
         self
     }
 
+    /// Runs the job on the ranks of a communicator of a program that uses MPI itself; see [`Session::from_communicator`].
+    ///
+    /// # Errors
+    /// As [`Session::from_communicator`].
+    #[cfg(feature = "mpi")]
+    pub fn communicator(mut self, communicator: impl Into<Option<SimpleCommunicator>>) -> Result<Self> {
+        let given = communicator.into();
+        let given =
+            given.ok_or_else(|| Error::user("this process is in no communicator (its colour was undefined)"))?;
+        self.communicator = Some(MpiCommunicator::over(&given)?);
+        Ok(self)
+    }
+
     /// Makes something fail.
     #[doc(hidden)]
     #[must_use]
@@ -184,6 +203,7 @@ impl SessionBuilder {
             cancel,
             progress,
             bytes_total: AtomicU64::new(0),
+            bytes_sent: AtomicU64::new(0),
             planning: AtomicU64::new(0),
             actions: Mutex::new(0),
             externals: Mutex::default(),
@@ -212,8 +232,12 @@ impl SessionBuilder {
 
     fn communicators(&self, launch: &Launch) -> Result<Vec<Arc<dyn Communicator>>> {
         #[cfg(feature = "mpi")]
+        if let Some(given) = &self.communicator {
+            return Ok(vec![Arc::clone(given) as Arc<dyn Communicator>]);
+        }
+        #[cfg(feature = "mpi")]
         if launch.ranks > 1 {
-            let communicator: Arc<dyn Communicator> = bireme_engine::comm::mpi::MpiCommunicator::init()?;
+            let communicator: Arc<dyn Communicator> = MpiCommunicator::init()?;
             return Ok(vec![communicator]);
         }
         let _ = launch;

@@ -8,6 +8,7 @@ mod collected;
 mod create;
 mod insert;
 mod leaves;
+mod local;
 mod morsels;
 mod progress;
 mod rank;
@@ -59,6 +60,8 @@ struct Inner {
     progress: Progress,
     /// Bytes the current action will read, for progress.
     bytes_total: AtomicU64,
+    /// Bytes that exchanges sent to other ranks.
+    bytes_sent: AtomicU64,
     /// Nanoseconds spent planning, over all statements and actions.
     planning: AtomicU64,
     /// Actions so far; held while one runs, so that actions run one after the other.
@@ -92,6 +95,31 @@ impl Session {
     /// As [`SessionBuilder::build`].
     pub fn new() -> Result<Self> {
         Self::builder().build()
+    }
+
+    /// A session on the ranks of a communicator of a program that uses MPI itself: Bireme is a guest there.
+    ///
+    /// All ranks of the communicator must call this. The program starts MPI with `MPI_THREAD_MULTIPLE`, since the session
+    /// has a thread of its own that calls it, and ends MPI after the session is gone. Messages are kept apart by a copy of
+    /// the communicator.
+    ///
+    /// ```no_run
+    /// use bireme::mpi::environment::Threading;
+    /// use bireme::mpi::topology::{Color, Communicator as _};
+    /// use bireme::prelude::*;
+    ///
+    /// let (universe, _) = bireme::mpi::initialize_with_threading(Threading::Multiple).unwrap();
+    /// let world = universe.world();
+    /// let session = Session::from_communicator(world.split_by_color(Color::with_value(world.rank() % 2)))?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// This process is in no communicator, MPI is not running or was started for fewer threads; and as
+    /// [`SessionBuilder::build`].
+    #[cfg(feature = "mpi")]
+    pub fn from_communicator(communicator: impl Into<Option<mpi::topology::SimpleCommunicator>>) -> Result<Self> {
+        Self::builder().communicator(communicator)?.build()
     }
 
     /// A session with settings.

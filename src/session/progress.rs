@@ -22,6 +22,8 @@ pub struct ProgressSnapshot {
     pub bytes_total: u64,
     /// Bytes read so far by this process, over all actions.
     pub bytes_read: u64,
+    /// Bytes of rows that exchanges sent from this process to other ranks, over all actions that have ended.
+    pub bytes_sent: u64,
     /// Rows that left through sinks, over all actions.
     pub rows: u64,
     /// Time spent planning, from texts to placed plans, over all statements and actions of rank 0 or this process's rank.
@@ -49,6 +51,7 @@ impl ProgressHandle {
             tasks_done: session.progress.done(),
             bytes_total: session.bytes_total.load(Ordering::Relaxed),
             bytes_read: session.ranks.iter().map(|rank| rank.reads.total()).sum(),
+            bytes_sent: session.bytes_sent.load(Ordering::Relaxed),
             rows: session.progress.rows(),
             planning: Duration::from_nanos(session.planning.load(Ordering::Relaxed)),
         }

@@ -1,6 +1,7 @@
 //! Ranks as processes under MPI.
 //!
-//! One thread, the *pump*, owns MPI: it initialises it, makes every call, and finalises it. Everyone else puts frames
+//! One thread, the *pump*, owns MPI: it initialises it, makes every call, and finalises it. (In a program that uses MPI itself
+//! it is a guest: it makes the calls for a copy of a communicator that it was given.) Everyone else puts frames
 //! into an outbox and wakes it. The pump cuts frames into messages (module `envelope`), keeps a few on their way to
 //! each peer, lets what arrives land in the memory that becomes the frame's buffers (module `world`), and calls the
 //! handler.
@@ -29,6 +30,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mpi::raw::AsRaw;
 use parking_lot::{Condvar, Mutex};
 
 use super::{Communicator, Frame, Handler};
@@ -112,9 +114,24 @@ impl MpiCommunicator {
         if STARTED.swap(true, Ordering::SeqCst) {
             return Err(Error::internal("MPI was started before in this process; it can run only once"));
         }
+        Self::start(options, world::World::init)
+    }
+
+    /// The ranks of a communicator of a program that uses MPI itself, and has started it with `MPI_THREAD_MULTIPLE`. All
+    /// ranks of the communicator must call this; they use a copy of it, so messages do not mix. The program ends MPI, and
+    /// must close this before.
+    ///
+    /// # Errors
+    /// MPI does not run, or was started for fewer threads.
+    pub fn over(communicator: &impl AsRaw<Raw = mpi::ffi::MPI_Comm>) -> Result<Arc<Self>> {
+        let foreign = world::Foreign::new(communicator);
+        Self::start(MpiOptions::default(), move || world::World::over(foreign))
+    }
+
+    fn start(options: MpiOptions, world: impl FnOnce() -> Result<world::World> + Send + 'static) -> Result<Arc<Self>> {
         let (tell, told) = std::sync::mpsc::sync_channel(1);
         let pump = move || {
-            let world = match world::World::init() {
+            let world = match world() {
                 Ok(world) => world,
                 Err(error) => return drop(tell.send(Err(error))),
             };
@@ -123,7 +140,7 @@ impl MpiCommunicator {
             pump::Pump::new(world, shared, options).run();
         };
         thread::Builder::new().name("bireme-mpi".into()).spawn(pump)?;
-        let failed = || Error::internal("the thread that starts MPI ended");
+        let failed = || Error::internal("the thread that uses MPI ended");
         let (rank, size, shared) = told.recv().map_err(|_| failed())??;
         Ok(Arc::new(Self { rank, size, shared }))
     }

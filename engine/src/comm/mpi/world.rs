@@ -7,7 +7,8 @@
 //!   dropped before (the job fails), its memory is given up, not freed: MPI may still read or write it. Nothing is
 //!   cancelled, and nothing ends the process.
 //!
-//! [`World`] is not `Send`: it is made, used and finalised on one thread, so `MPI_THREAD_FUNNELED` is enough.
+//! [`World`] is not `Send`: it is made, used and finalised on one thread, so `MPI_THREAD_FUNNELED` is enough where we have
+//! started MPI. A guest of somebody's MPI needs `MPI_THREAD_MULTIPLE`: the host calls it as well.
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -17,6 +18,7 @@ use std::ptr;
 
 use arrow::buffer::{Buffer, MutableBuffer};
 use mpi::ffi;
+use mpi::raw::AsRaw;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -29,12 +31,28 @@ pub(super) enum Tag {
     Chunk = 2,
 }
 
-/// A private copy of MPI's world communicator, on the thread that owns MPI.
+/// A communicator that somebody else made, on its way to the thread that will copy it.
+#[derive(Debug)]
+pub(super) struct Foreign(ffi::MPI_Comm);
+
+// SAFETY: a handle of MPI is an integer or an address that means the same on every thread; it is used only after MPI has
+// said that any thread may call it (see `World::over`).
+unsafe impl Send for Foreign {}
+
+impl Foreign {
+    pub(super) fn new(communicator: &impl AsRaw<Raw = ffi::MPI_Comm>) -> Self {
+        Self(communicator.as_raw())
+    }
+}
+
+/// A private copy of a communicator, on the one thread that uses it.
 #[derive(Debug)]
 pub(super) struct World {
     comm: ffi::MPI_Comm,
     pub(super) rank: usize,
     pub(super) size: usize,
+    /// Whether we have started MPI, and so end it.
+    owns_mpi: bool,
     _stays_on_its_thread: PhantomData<*mut ()>,
 }
 
@@ -80,8 +98,8 @@ impl World {
         if running != 0 {
             return Err(Error::user("MPI was initialised by somebody else in this process; Bireme must own it"));
         }
-        // SAFETY: constants that the binding library initialises.
-        let (wanted, errors_return) = unsafe { (ffi::RSMPI_THREAD_FUNNELED, ffi::RSMPI_ERRORS_RETURN) };
+        // SAFETY: a constant that the binding library initialises.
+        let wanted = unsafe { ffi::RSMPI_THREAD_FUNNELED };
         let mut granted = 0;
         // SAFETY: MPI was not initialised before; it accepts null in place of the program's arguments.
         let code = unsafe { ffi::MPI_Init_thread(ptr::null_mut(), ptr::null_mut(), wanted, &mut granted) };
@@ -92,10 +110,41 @@ impl World {
             ));
         }
         // SAFETY: constant, set by MPI_Init_thread at the latest.
-        let world = unsafe { ffi::RSMPI_COMM_WORLD };
-        let mut comm = world;
+        Self::copy(unsafe { ffi::RSMPI_COMM_WORLD }, true)
+    }
+
+    /// The ranks of a communicator of somebody who has started MPI and will end it.
+    ///
+    /// # Errors
+    /// MPI was not told that several threads will call it, or is not running.
+    pub(super) fn over(Foreign(comm): Foreign) -> Result<World> {
+        let (mut running, mut ended) = (0, 0);
+        // SAFETY: may be called at any time; each writes one integer.
+        check(unsafe { ffi::MPI_Initialized(&mut running) }, "asking for MPI's state")?;
+        // SAFETY: as above.
+        check(unsafe { ffi::MPI_Finalized(&mut ended) }, "asking for MPI's state")?;
+        if running == 0 || ended != 0 {
+            return Err(Error::user("a session over a communicator needs an MPI that is running"));
+        }
+        let mut granted = 0;
+        // SAFETY: MPI is running; writes one integer.
+        check(unsafe { ffi::MPI_Query_thread(&mut granted) }, "asking for MPI's threading")?;
+        // SAFETY: a constant that the binding library initialises.
+        if granted < unsafe { ffi::RSMPI_THREAD_MULTIPLE } {
+            return Err(Error::user(
+                "a session has a thread of its own that calls MPI: start MPI with `MPI_THREAD_MULTIPLE` \
+                 (`mpi::initialize_with_threading(Threading::Multiple)`)",
+            ));
+        }
+        Self::copy(comm, false)
+    }
+
+    fn copy(original: ffi::MPI_Comm, owns_mpi: bool) -> Result<World> {
+        // SAFETY: a constant that the binding library initialises.
+        let errors_return = unsafe { ffi::RSMPI_ERRORS_RETURN };
+        let mut comm = original;
         // SAFETY: MPI is initialised, all ranks do the same; the copy keeps our messages apart from anybody else's.
-        check(unsafe { ffi::MPI_Comm_dup(world, &mut comm) }, "copying MPI's world communicator")?;
+        check(unsafe { ffi::MPI_Comm_dup(original, &mut comm) }, "copying MPI's communicator")?;
         // SAFETY: `comm` is live, the handler is predefined.
         check(unsafe { ffi::MPI_Comm_set_errhandler(comm, errors_return) }, "setting MPI's error handler")?;
         let (mut rank, mut size) = (0, 0);
@@ -103,7 +152,7 @@ impl World {
         check(unsafe { ffi::MPI_Comm_rank(comm, &mut rank) }, "asking for this rank")?;
         // SAFETY: as above.
         check(unsafe { ffi::MPI_Comm_size(comm, &mut size) }, "asking for the number of ranks")?;
-        Ok(World { comm, rank: rank as usize, size: size as usize, _stays_on_its_thread: PhantomData })
+        Ok(World { comm, rank: rank as usize, size: size as usize, owns_mpi, _stays_on_its_thread: PhantomData })
     }
 
     /// Starts to send `memory`, which must be shorter than 2 GiB.
@@ -174,10 +223,13 @@ impl World {
         Ok(most)
     }
 
-    /// Ends MPI. All ranks do; it waits for them.
+    /// Gives the communicator back, and ends MPI if we have started it. All ranks do; it waits for them.
     pub(super) fn finalize(mut self) -> Result<()> {
         // SAFETY: `self.comm` is live and no request on it is open: the owner drains before.
-        check(unsafe { ffi::MPI_Comm_free(&mut self.comm) }, "ending MPI")?;
+        check(unsafe { ffi::MPI_Comm_free(&mut self.comm) }, "giving a communicator back")?;
+        if !self.owns_mpi {
+            return Ok(());
+        }
         // SAFETY: same thread as MPI_Init_thread, and `self` is gone afterwards.
         check(unsafe { ffi::MPI_Finalize() }, "ending MPI")
     }
