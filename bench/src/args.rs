@@ -7,6 +7,7 @@ use bireme::prelude::{Error, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::queries::{self, Query};
+use crate::shuffle::Shuffle;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,6 +35,12 @@ pub(crate) enum Command {
     /// Ourselves as a child of `tpch`: requests on standard input, replies on standard output
     #[command(hide = true)]
     TpchWorker(Worker),
+    /// Exchanges between ranks under mpirun, against MPI_Alltoallv of the same bytes
+    Shuffle(Shuffle),
+    /// Ourselves as a rank of `shuffle`
+    #[cfg(feature = "mpi")]
+    #[command(hide = true)]
+    ShuffleWorker(crate::shuffle::ShuffleWorker),
 }
 
 /// A contest.
@@ -162,7 +169,7 @@ impl Tpch {
 }
 
 /// Reads `512MiB`, `2GB`, `1.5 GiB` or plain bytes.
-fn parse_bytes(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, f64); 7] =
         [("kib", 1024.0), ("mib", 1048576.0), ("gib", 1073741824.0), ("kb", 1e3), ("mb", 1e6), ("gb", 1e9), ("b", 1.0)];
     let lower = text.trim().to_ascii_lowercase();
@@ -185,7 +192,7 @@ mod tests {
         let words = ["bireme-bench", "tpch", "--data", "d", "--scale", "1"];
         match Cli::try_parse_from(words.iter().chain(arguments)).unwrap().command {
             Command::Tpch(tpch) => tpch,
-            Command::TpchWorker(_) => unreachable!("tpch was typed"),
+            other => unreachable!("tpch was typed, not {other:?}"),
         }
     }
 

@@ -22,6 +22,7 @@ mod protocol;
 mod queries;
 mod record;
 mod report;
+mod shuffle;
 mod statistics;
 mod worker;
 
@@ -46,6 +47,9 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Tpch(arguments) => contest::run(&arguments),
         Command::TpchWorker(arguments) => worker::run(&arguments).map(|()| true),
+        Command::Shuffle(arguments) => shuffle::run(&arguments),
+        #[cfg(feature = "mpi")]
+        Command::ShuffleWorker(arguments) => shuffle::work(&arguments).map(|()| true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
