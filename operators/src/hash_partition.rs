@@ -61,11 +61,10 @@ impl Partitioner for HashPartitioner {
     }
 }
 
-/// The lane of a hash: its place in `0..2^64`, scaled to `0..lanes`. Uses the high bits; hash tables may use the low
-/// ones.
+/// The lane of a hash: the place of its upper half in `0..2^32`, scaled to `0..lanes`. Hash tables may use the lower half.
 #[inline(always)]
 fn lane_of(hash: u64, lanes: usize) -> u32 {
-    ((u128::from(hash) * lanes as u128) >> 64) as u32
+    (((hash >> 32) * lanes as u64) >> 32) as u32
 }
 
 #[cfg(test)]

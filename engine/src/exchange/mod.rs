@@ -29,6 +29,7 @@
 
 mod inlet;
 mod outlet;
+mod pick;
 mod port;
 mod queue;
 

@@ -19,6 +19,7 @@ use arrow::array::{RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, take};
 use arrow::datatypes::SchemaRef;
 
+use super::pick::{FEW_LANES, pick};
 use super::port::Port;
 use super::{Outgoing, batch_bytes, compact_views};
 use crate::cancel::Cancel;
@@ -28,6 +29,9 @@ use crate::stage::{LaneSink, Partitioner, Route};
 
 /// Bytes that wait in one outlet for company, over all lanes.
 const PENDING_BYTES: usize = 16 << 20;
+
+/// Rows of so many bytes are not joined with others, however few they are: copying them costs more than a message.
+const WORTH_A_MESSAGE: usize = 128 << 10;
 
 /// Even with many lanes, pieces smaller than this wait for company.
 const LEAST_PENDING_BYTES: usize = 64 << 10;
@@ -251,16 +255,25 @@ impl ExchangeOutlet {
                 batch.num_rows()
             )));
         }
-        self.sort_rows_by_lane(slots);
+        if slots > FEW_LANES {
+            self.sort_rows_by_lane(slots);
+        }
         for lane in 0..slots {
-            let rows = self.starts[lane] as usize..self.starts[lane + 1] as usize;
-            if rows.is_empty() || self.port.is_stopped(lane) {
+            if self.port.is_stopped(lane) {
+                continue;
+            }
+            let rows = if slots > FEW_LANES {
+                &self.rows[self.starts[lane] as usize..self.starts[lane + 1] as usize]
+            } else {
+                pick(&self.lanes, lane as u32, &mut self.rows)
+            };
+            if rows.is_empty() {
                 continue;
             }
             let piece = if rows.len() == batch.num_rows() {
                 batch.clone()
             } else {
-                take_rows(batch, &UInt32Array::from(self.rows[rows].to_vec()))?
+                take_rows(batch, &UInt32Array::from(rows.to_vec()))?
             };
             self.hold(lane, compact_views(piece)?);
         }
@@ -301,9 +314,8 @@ impl ExchangeOutlet {
         for slot in 0..self.pending.len() {
             let pending = &self.pending[slot];
             // One batch that is large enough goes as it is: joining it with the next would copy both.
-            let enough = pending.rows >= rows
-                || pending.bytes >= bytes
-                || (pending.batches.len() == 1 && pending.rows >= rows / 2);
+            let alone = pending.batches.len() == 1 && (pending.rows >= rows / 2 || pending.bytes >= WORTH_A_MESSAGE);
+            let enough = pending.rows >= rows || pending.bytes >= bytes || alone;
             if !pending.batches.is_empty() && (enough || flush) {
                 self.flush(slot).await?;
             }

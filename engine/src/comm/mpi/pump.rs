@@ -30,6 +30,9 @@ const PROBES: usize = 64;
 /// Idle rounds before the first sleep: a few when there is nothing to do, more while MPI is moving something.
 const SPINS: u32 = 50;
 const SPINS_IN_FLIGHT: u32 = 2000;
+/// Whoever gets its core back later than this shares it with a worker. Then to sleep is quicker than to give way again: who
+/// wakes is let in at once, who gives way comes back when the worker's time is up.
+const LATE: Duration = Duration::from_micros(20);
 const SHORTEST_SLEEP: Duration = Duration::from_micros(20);
 const LONGEST_SLEEP: Duration = Duration::from_millis(1);
 /// When no frame has come or gone for [`QUIET`]: between two queries nobody counts milliseconds.
@@ -52,6 +55,8 @@ pub(super) struct Pump {
     /// When a frame last came or went; heartbeats do not count.
     last_frame: Instant,
     closing: bool,
+    /// The core was given away and came back late: somebody else needs it.
+    crowded: bool,
 }
 
 #[derive(Default)]
@@ -92,6 +97,7 @@ impl Pump {
             last_heartbeat: Instant::now(),
             last_frame: Instant::now(),
             closing: false,
+            crowded: false,
         }
     }
 
@@ -275,17 +281,20 @@ impl Pump {
     }
 
     /// Lets others have the core, the longer the longer nothing has moved.
-    fn rest(&self, idle: u32) {
+    fn rest(&mut self, idle: u32) {
         let in_flight = self.peers.iter().any(|peer| !peer.sending.is_empty() || !peer.arriving.is_empty());
         if !in_flight && self.last_frame.elapsed() > QUIET {
             return self.shared.sleep(QUIET_SLEEP);
         }
         let (spins, longest) =
             if in_flight { (SPINS_IN_FLIGHT, LONGEST_SLEEP_IN_FLIGHT) } else { (SPINS, LONGEST_SLEEP) };
-        if idle <= spins {
-            return thread::yield_now();
+        if idle <= spins && !std::mem::take(&mut self.crowded) {
+            let since = Instant::now();
+            thread::yield_now();
+            self.crowded = since.elapsed() > LATE;
+            return;
         }
-        let sleep = SHORTEST_SLEEP.saturating_mul(1 << ((idle - spins) / 16).min(10)).min(longest);
+        let sleep = SHORTEST_SLEEP.saturating_mul(1 << (idle.saturating_sub(spins) / 16).min(10)).min(longest);
         self.shared.sleep(sleep);
     }
 
