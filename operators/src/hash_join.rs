@@ -66,6 +66,9 @@ use table::{Built, Seen, Spilled};
 /// Bytes of index and scratch for each row of a partition that is read back.
 const INDEX_ROW_BYTES: usize = 64;
 
+/// Rows that are cut into partitions at a time.
+const SPILL_ROWS: usize = 1 << 17;
+
 /// What a pair of rows with equal keys must also fulfil.
 pub trait Residual: Send + Sync {
     /// Tests pairs: the columns of the probe side, then those of the build side. Only those that the spec's residual reads are
@@ -235,8 +238,13 @@ impl Shared {
                 }
             }
         };
-        let of = partition_of(&self.plan, &self.plan.build, &columns, rows, true)?;
-        partitions.add(&columns, &of)
+        // In slices: hashes and row numbers of all rows would be memory that nobody counts, just when there is none left.
+        for start in (0..rows).step_by(SPILL_ROWS) {
+            let some = SPILL_ROWS.min(rows - start);
+            let columns = columns.iter().map(|column| column.slice(start, some)).collect::<Vec<_>>();
+            partitions.add(&columns, &partition_of(&self.plan, &self.plan.build, &columns, some, true)?)?;
+        }
+        Ok(())
     }
 
     fn read_back(&self, build: &OnDisk, resident: &[bool]) -> Result<(Vec<ArrayRef>, usize)> {

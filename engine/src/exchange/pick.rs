@@ -5,8 +5,8 @@
 //! ```
 //!
 //! A counting sort looks at each row twice, however many lanes there are. Where these are few, one row's counter is the next
-//! one's as well, and each waits for the other; picking lane by lane is quicker then. With AVX-512 sixteen rows are looked at in
-//! the time of one.
+//! one's as well, and each waits for the other; picking lane by lane is quicker then. With AVX-512 sixteen rows are looked at at a
+//! time.
 
 /// Up to so many lanes, their rows are best picked lane by lane.
 pub(super) const FEW_LANES: usize = 8;

@@ -6,9 +6,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::concat_batches;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use bireme_engine::Result;
 use bireme_engine::budget::Reservation;
 use bireme_engine::morsel::CHUNK_ROWS;
@@ -78,9 +78,10 @@ impl Partitions {
     }
 
     fn stage(&self, part: usize, batch: RecordBatch) -> Result<()> {
-        // Fixed widths and views are what they are; texts on the heap are shared with the source until they are written.
         let bytes = batch.num_rows() * row_bytes(&batch);
         let waits = batch.num_rows() < CHUNK_ROWS / 2 && self.staging.try_grow(bytes).is_ok();
+        // Rows that wait must not pin all the texts among which theirs lie.
+        let batch = if waits { alone(batch)? } else { batch };
         let mut part = self.parts[part].lock();
         part.staged_rows += batch.num_rows();
         part.staged_bytes += if waits { bytes } else { 0 };
@@ -134,6 +135,17 @@ impl OnDisk {
     pub fn read(&self, part: usize, batch: usize) -> Result<RecordBatch> {
         self.file.read(self.parts[part].slots[batch])
     }
+}
+
+/// A batch with texts of its own.
+fn alone(batch: RecordBatch) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().map(|column| match column.data_type() {
+        DataType::Utf8View => Arc::new(column.as_string_view().gc()) as ArrayRef,
+        DataType::BinaryView => Arc::new(column.as_binary_view().gc()),
+        _ => Arc::clone(column),
+    });
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(batch.schema(), columns.collect(), &options)?)
 }
 
 fn row_bytes(batch: &RecordBatch) -> usize {
