@@ -66,8 +66,8 @@ use table::{Built, Seen, Spilled};
 /// Bytes of index and scratch for each row of a partition that is read back.
 const INDEX_ROW_BYTES: usize = 64;
 
-/// Rows that are cut into partitions at a time.
-const SPILL_ROWS: usize = 1 << 17;
+/// Rows that are cut into partitions at a time; few in tests, so that there are several times.
+const SPILL_ROWS: usize = if cfg!(test) { 100 } else { 1 << 17 };
 
 /// What a pair of rows with equal keys must also fulfil.
 pub trait Residual: Send + Sync {
