@@ -13,8 +13,8 @@
 //!
 //! The mixing step is the folded multiply of wyhash (Wang Yi, <https://github.com/wangyi-fudan/wyhash>, public domain):
 //! multiply two 64-bit words to 128 bits and xor the halves. Two rounds spread each input bit over all output bits, so
-//! both ends of the hash are good: callers take lanes by `(hash as u128 * lanes as u128) >> 64` or by remainder, and
-//! hash tables may use what is left. It is not meant against adversaries: the seeds are fixed.
+//! both ends of the hash are good: callers take lanes from the upper half, `((hash >> 32) * lanes) >> 32`, or by
+//! remainder, and hash tables may use what is left. It is not meant against adversaries: the seeds are fixed.
 //!
 //! Cost: about a nanosecond for a fixed-width value, and a byte range runs at several bytes a cycle.
 

@@ -221,6 +221,12 @@ impl SessionBuilder {
         if let Some((name, _)) = zero.iter().find(|(_, value)| *value == Some(0)) {
             return Err(Error::user(format!("{name} must be at least 1")));
         }
+        #[cfg(feature = "mpi")]
+        if self.communicator.is_some() && self.local_ranks.is_some_and(|ranks| ranks > 1) {
+            return Err(Error::user(
+                "local ranks and a communicator do not go together: the ranks are the communicator's",
+            ));
+        }
         if launch.ranks > 1 && self.local_ranks.is_some_and(|ranks| ranks > 1) {
             return Err(Error::user(format!(
                 "local ranks and {} do not go together: this process is already one of {} ranks",

@@ -269,7 +269,7 @@ fn regular_keys_spread_evenly() {
             let expected = if *name == "days" { 2.0 } else { 1.0 };
             // A sum of k squares strays by about sqrt(2 / k); allow five times that.
             let most = expected * (1.0 + 5.0 * (2.0 / (lanes - 1) as f64).sqrt().max(0.1) * 1.5);
-            let high = unevenness(hashes, lanes, |hash| ((u128::from(hash) * lanes as u128) >> 64) as usize);
+            let high = unevenness(hashes, lanes, |hash| (((hash >> 32) * lanes as u64) >> 32) as usize);
             let low = unevenness(hashes, lanes, |hash| (hash % lanes as u64) as usize);
             let middle = unevenness(hashes, lanes, |hash| ((hash >> 20) % lanes as u64) as usize);
             assert!(high.max(low).max(middle) < most, "{name}, {lanes} lanes: {high} {low} {middle}, at most {most}");
