@@ -57,7 +57,7 @@ impl DataFrame {
         self.lazy.logical_plan()
     }
 
-    fn step(&self, step: impl FnOnce(Lazy) -> datafusion::common::Result<Lazy>) -> Result<Self> {
+    pub(crate) fn step(&self, step: impl FnOnce(Lazy) -> datafusion::common::Result<Lazy>) -> Result<Self> {
         let lazy = step(self.lazy.clone()).map_err(|error| self.session.explain_error(error))?;
         Ok(Self { session: self.session.clone(), lazy })
     }

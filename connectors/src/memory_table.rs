@@ -68,7 +68,15 @@ pub struct MemoryTable {
     schema: SchemaRef,
     /// What an INSERT that leaves a column out puts there, by column.
     defaults: BTreeMap<String, Expr>,
-    lanes: RwLock<Arc<Vec<Lane>>>,
+    held: RwLock<Held>,
+}
+
+/// A table's rows at some time.
+#[derive(Clone, Debug, Default)]
+struct Held {
+    lanes: Arc<Vec<Lane>>,
+    /// Lists of columns, each of which alone tells the rank of a row: the one that their values hash to.
+    hashed_by: Arc<Vec<Vec<usize>>>,
 }
 
 impl MemoryTable {
@@ -81,7 +89,8 @@ impl MemoryTable {
         let spread = spread(&batches, lanes.max(1))
             .into_iter()
             .map(|batches| Lane { info: LaneInfo::of(None, &batches), batches: Some(Arc::new(batches)) });
-        Ok(Self { schema, defaults: BTreeMap::new(), lanes: RwLock::new(Arc::new(spread.collect())) })
+        let held = Held { lanes: Arc::new(spread.collect()), hashed_by: Arc::default() };
+        Ok(Self { schema, defaults: BTreeMap::new(), held: RwLock::new(held) })
     }
 
     /// A table whose lanes lie on the ranks; see [`MemoryTable::append`] for the arguments.
@@ -89,7 +98,7 @@ impl MemoryTable {
     /// # Errors
     /// A batch does not fit the schema, or the lanes of this process and the list of all lanes disagree.
     pub fn partitioned(schema: SchemaRef, here: LaneBatches, all: &[LaneInfo]) -> Result<Self> {
-        let table = Self { schema, defaults: BTreeMap::new(), lanes: RwLock::default() };
+        let table = Self { schema, defaults: BTreeMap::new(), held: RwLock::default() };
         table.append(here, all)?;
         Ok(table)
     }
@@ -101,6 +110,14 @@ impl MemoryTable {
         self
     }
 
+    /// The table with what is known of where its rows are: lists of columns, each of which alone tells the rank of a row, as the one
+    /// that their values hash to. Rows that are added later take this knowledge away.
+    #[must_use]
+    pub fn with_layout(self, hashed_by: Vec<Vec<usize>>) -> Self {
+        self.held.write().hashed_by = Arc::new(hashed_by);
+        self
+    }
+
     /// Adds rows, after all ranks agreed that the action that made them succeeded. `here` is what the sinks of this
     /// process collected; `all` describes the lanes of all ranks, ascending by rank and within a rank by lane (each
     /// rank contributes [`lane_infos`] of its sink).
@@ -109,8 +126,9 @@ impl MemoryTable {
     /// A batch does not fit the schema, or `here` and `all` disagree.
     pub fn append(&self, here: LaneBatches, all: &[LaneInfo]) -> Result<()> {
         let added = self.added(here, all)?;
-        let mut lanes = self.lanes.write();
-        Arc::make_mut(&mut lanes).extend(added);
+        let mut held = self.held.write();
+        Arc::make_mut(&mut held.lanes).extend(added);
+        held.hashed_by = Arc::default();
         Ok(())
     }
 
@@ -120,13 +138,13 @@ impl MemoryTable {
     /// As for [`MemoryTable::append`].
     pub fn overwrite(&self, here: LaneBatches, all: &[LaneInfo]) -> Result<()> {
         let added = self.added(here, all)?;
-        *self.lanes.write() = Arc::new(added);
+        *self.held.write() = Held { lanes: Arc::new(added), hashed_by: Arc::default() };
         Ok(())
     }
 
     /// What is known of the lanes.
     pub fn lanes(&self) -> Vec<LaneInfo> {
-        self.lanes.read().iter().map(|lane| lane.info).collect()
+        self.held.read().lanes.iter().map(|lane| lane.info).collect()
     }
 
     fn added(&self, here: LaneBatches, all: &[LaneInfo]) -> Result<Vec<Lane>> {
@@ -207,7 +225,7 @@ impl TableProvider for MemoryTable {
     }
 
     fn statistics(&self) -> Option<Statistics> {
-        Some(statistics_of(&self.schema, self.lanes.read().iter().map(|lane| &lane.info)))
+        Some(statistics_of(&self.schema, self.held.read().lanes.iter().map(|lane| &lane.info)))
     }
 
     async fn scan(
@@ -217,14 +235,14 @@ impl TableProvider for MemoryTable {
         _filters: &[Expr],
         limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let mut lanes = Arc::clone(&self.lanes.read());
-        if lanes.is_empty() {
+        let mut held = self.held.read().clone();
+        if held.lanes.is_empty() {
             // A plan node has at least one lane; an empty one may run anywhere.
             let info = LaneInfo { rank: None, rows: 0, bytes: 0 };
-            lanes = Arc::new(vec![Lane { info, batches: Some(Arc::default()) }]);
+            held = Held { lanes: Arc::new(vec![Lane { info, batches: Some(Arc::default()) }]), ..Held::default() };
         }
         let schema = project_schema(&self.schema, projection)?;
-        Ok(Arc::new(MemoryScanExec::new(schema, projection.cloned(), lanes, limit)))
+        Ok(Arc::new(MemoryScanExec::new(schema, projection.cloned(), held, limit)))
     }
 }
 
@@ -241,43 +259,53 @@ fn statistics_of<'a>(schema: &SchemaRef, lanes: impl Iterator<Item = &'a LaneInf
 #[derive(Debug)]
 pub struct MemoryScanExec {
     projection: Option<Vec<usize>>,
-    lanes: Arc<Vec<Lane>>,
+    held: Held,
     fetch: Option<usize>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
 
 impl MemoryScanExec {
-    fn new(schema: SchemaRef, projection: Option<Vec<usize>>, lanes: Arc<Vec<Lane>>, fetch: Option<usize>) -> Self {
+    fn new(schema: SchemaRef, projection: Option<Vec<usize>>, held: Held, fetch: Option<usize>) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
-            Partitioning::UnknownPartitioning(lanes.len()),
+            Partitioning::UnknownPartitioning(held.lanes.len()),
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Self { projection, lanes, fetch, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
+        Self { projection, held, fetch, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
     }
 
     /// What is known of its lanes.
     pub fn lanes(&self) -> Vec<LaneInfo> {
-        self.lanes.iter().map(|lane| lane.info).collect()
+        self.held.lanes.iter().map(|lane| lane.info).collect()
+    }
+
+    /// Lists of its columns, each of which alone tells the rank of a row; see [`MemoryTable::with_layout`].
+    pub fn hashed_by(&self) -> Vec<Vec<usize>> {
+        let place = |column: &usize| match &self.projection {
+            Some(columns) => columns.iter().position(|known| known == column),
+            None => Some(*column),
+        };
+        self.held.hashed_by.iter().filter_map(|list| list.iter().map(place).collect()).collect()
     }
 
     /// Where its lanes may run.
     pub fn pins(&self) -> Vec<Pin> {
-        self.lanes.iter().map(|lane| lane.info.rank.map_or(Pin::Free, Pin::Rank)).collect()
+        self.held.lanes.iter().map(|lane| lane.info.rank.map_or(Pin::Free, Pin::Rank)).collect()
     }
 
     /// The same scan of only the given lanes, in that order, for one rank to run.
     #[must_use]
     pub fn slice(&self, lanes: &[usize]) -> Arc<Self> {
-        let kept = lanes.iter().filter_map(|&lane| self.lanes.get(lane).cloned()).collect();
-        Arc::new(Self::new(self.schema(), self.projection.clone(), Arc::new(kept), self.fetch))
+        let kept = lanes.iter().filter_map(|&lane| self.held.lanes.get(lane).cloned()).collect();
+        let held = Held { lanes: Arc::new(kept), hashed_by: Arc::default() };
+        Arc::new(Self::new(self.schema(), self.projection.clone(), held, self.fetch))
     }
 
     /// The place of each of its columns among those of `whole`, if that reads the same lanes of the same table.
     pub fn columns_within(&self, whole: &Self) -> Option<Vec<usize>> {
-        let same = Arc::ptr_eq(&self.lanes, &whole.lanes) && self.fetch == whole.fetch;
+        let same = Arc::ptr_eq(&self.held.lanes, &whole.held.lanes) && self.fetch == whole.fetch;
         let column = |scan: &Self, place: usize| scan.projection.as_ref().map_or(place, |columns| columns[place]);
         let width = |scan: &Self| scan.schema().fields().len();
         let place = |wanted: usize| (0..width(whole)).position(|place| column(whole, place) == column(self, wanted));
@@ -291,7 +319,7 @@ impl MemoryScanExec {
 
     /// The rows of one lane, if this process holds them.
     pub fn lane_batches(&self, lane: usize) -> Vec<RecordBatch> {
-        let held = self.lanes.get(lane).and_then(|lane| lane.batches.as_ref());
+        let held = self.held.lanes.get(lane).and_then(|lane| lane.batches.as_ref());
         let project = |batch: &RecordBatch| match &self.projection {
             Some(columns) => batch.project(columns).ok(),
             None => Some(batch.clone()),
@@ -320,9 +348,9 @@ impl MemoryScanExec {
 
 impl DisplayAs for MemoryScanExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows: u64 = self.lanes.iter().map(|lane| lane.info.rows).sum();
+        let rows: u64 = self.held.lanes.iter().map(|lane| lane.info.rows).sum();
         let names = self.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>().join(", ");
-        write!(f, "MemoryScanExec: lanes={}, rows={rows}, columns=[{names}]", self.lanes.len())?;
+        write!(f, "MemoryScanExec: lanes={}, rows={rows}, columns=[{names}]", self.held.lanes.len())?;
         match self.fetch {
             Some(fetch) => write!(f, ", fetch={fetch}"),
             None => Ok(()),
@@ -366,7 +394,7 @@ impl ExecutionPlan for MemoryScanExec {
         let missing = |why: &str| {
             to_datafusion(Error::internal(format!("scanning lane {partition} of a table in memory: {why}")))
         };
-        let lane = self.lanes.get(partition).ok_or_else(|| missing("there is no such lane"))?;
+        let lane = self.held.lanes.get(partition).ok_or_else(|| missing("there is no such lane"))?;
         let held = lane.batches.as_ref().ok_or_else(|| missing("another process holds it"))?;
         let batches = self.batches(held, context.session_config().batch_size())?;
         let metrics = BaselineMetrics::new(&self.metrics, partition);
@@ -384,15 +412,15 @@ impl ExecutionPlan for MemoryScanExec {
     fn statistics_from_inputs(&self, _: &[Arc<Statistics>], args: &StatisticsArgs) -> DfResult<Arc<Statistics>> {
         let schema = self.schema();
         let statistics = match args.partition() {
-            Some(lane) => statistics_of(&schema, self.lanes.get(lane).map(|lane| &lane.info).into_iter()),
-            None => statistics_of(&schema, self.lanes.iter().map(|lane| &lane.info)),
+            Some(lane) => statistics_of(&schema, self.held.lanes.get(lane).map(|lane| &lane.info).into_iter()),
+            None => statistics_of(&schema, self.held.lanes.iter().map(|lane| &lane.info)),
         };
-        let lanes = if args.partition().is_some() { 1 } else { self.lanes.len() };
+        let lanes = if args.partition().is_some() { 1 } else { self.held.lanes.len() };
         Ok(Arc::new(statistics.with_fetch(self.fetch, 0, lanes)?))
     }
 
     fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
-        Some(Arc::new(Self::new(self.schema(), self.projection.clone(), Arc::clone(&self.lanes), limit)))
+        Some(Arc::new(Self::new(self.schema(), self.projection.clone(), self.held.clone(), limit)))
     }
 
     fn fetch(&self) -> Option<usize> {

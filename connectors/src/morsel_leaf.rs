@@ -38,6 +38,8 @@ pub struct PartedLeaf {
     pub name: String,
     /// Where each part may be read.
     pub pins: Vec<Pin>,
+    /// Lists of columns, each of which alone tells the rank of a row; see [`MemoryScanExec::hashed_by`].
+    pub hashed_by: Vec<Vec<usize>>,
     /// So many rows are enough.
     pub limit: Option<usize>,
     kind: Kind,
@@ -99,6 +101,7 @@ impl PartedLeaf {
             projection: columns(&schema),
             name: format!("memory ({} lanes, {rows} rows)", pins.len()),
             pins,
+            hashed_by: scan.hashed_by(),
             limit: scan.fetch_rows(),
             kind: Kind::Memory(scan.slice(&all)),
             schema,
@@ -127,6 +130,7 @@ impl PartedLeaf {
             projection,
             name: format!("{} {}", format.name(), names_of(scan)),
             pins: pins_of(&scan.file_groups),
+            hashed_by: Vec::new(),
             limit: scan.limit,
             kind: Kind::Files { format, file_columns, parts },
             schema,

@@ -125,6 +125,37 @@ impl Control {
         self.all_gather(label, Vec::new()).map(drop)
     }
 
+    /// Sends so many bytes there and back between two ranks, several times, and gives them the shortest time it took. A collective:
+    /// every rank calls it with the same arguments; the others get `None` at once.
+    ///
+    /// # Errors
+    /// As [`Control::all_gather`].
+    pub fn ping_pong(
+        &self,
+        label: &str,
+        (first, second): (usize, usize),
+        bytes: usize,
+        times: usize,
+    ) -> Result<Option<Duration>> {
+        let payload = vec![0; bytes];
+        let mut shortest: Option<Duration> = None;
+        for _ in 0..times {
+            let (there, back) = (self.enter()?, self.enter()?);
+            let start = Instant::now();
+            if self.rank() == first {
+                self.tell(second, there, label, &Buffer::from(payload.as_slice()))?;
+                self.collect(back, label, &[second], Patience::TimeOut)?;
+            } else if self.rank() == second {
+                self.collect(there, label, &[first], Patience::TimeOut)?;
+                self.tell(first, back, label, &Buffer::from(payload.as_slice()))?;
+            } else {
+                continue;
+            }
+            shortest = Some(shortest.map_or(start.elapsed(), |known| known.min(start.elapsed())));
+        }
+        Ok(shortest)
+    }
+
     fn gather(&self, label: &str, bytes: Vec<u8>, patience: Patience) -> Result<Vec<Vec<u8>>> {
         let sequence = if patience == Patience::WhileAlive { self.switchboard.next_sequence() } else { self.enter()? };
         self.tell_all(sequence, label, &bytes)?;
@@ -143,12 +174,16 @@ impl Control {
         let buffer = Buffer::from(bytes);
         let mut result = Ok(());
         for to in (0..self.ranks()).filter(|&to| to != self.rank()) {
-            let message = Message::Control { sequence, label: label.to_owned() };
-            let told = self.switchboard.send(to, &message, vec![buffer.clone()]);
             // All that can be reached are told, and what they are told last is that the job is over.
-            result = result.and(told.map_err(|error| error.context(format!("telling rank {to} ({label})"))));
+            result = result.and(self.tell(to, sequence, label, &buffer));
         }
         result.map_err(|error| self.give_up(error))
+    }
+
+    fn tell(&self, to: usize, sequence: u64, label: &str, bytes: &Buffer) -> Result<()> {
+        let message = Message::Control { sequence, label: label.to_owned() };
+        let told = self.switchboard.send(to, &message, vec![bytes.clone()]);
+        told.map_err(|error| error.context(format!("telling rank {to} ({label})")))
     }
 
     /// Waits for the letters of `from`, in that order.

@@ -4,6 +4,9 @@
 //! low, never an error: a machine that hides its caches still runs queries. A probe travels to the other ranks
 //! (`Encode`), so that all plan with the same numbers.
 
+mod cluster;
+mod measure;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -12,6 +15,9 @@ use bincode::{Decode, Encode};
 
 use crate::error::{Error, Result};
 use crate::layout::Grid;
+
+pub use cluster::{Cluster, Link, Rates};
+pub use measure::{measure, measure_link};
 
 /// One rank's machine.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

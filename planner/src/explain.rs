@@ -1,11 +1,13 @@
 //! EXPLAIN: a plan's levels as the rows of a table.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bireme_engine::error::Result;
 
+use crate::place::milliseconds;
 use crate::plan::{LEVELS, Planned};
 
 /// The columns of EXPLAIN.
@@ -37,6 +39,30 @@ pub fn batch<'a>(rows: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<R
 /// The same as text: each level under its name.
 pub fn text(planned: &Planned) -> String {
     let levels = planned.levels();
+    let mapper = mapper(planned);
     let titled = LEVELS.iter().zip(&levels).map(|(name, level)| format!("== {name} ==\n{}\n", level.trim_end()));
+    let titled = titled.chain((!mapper.is_empty()).then(|| format!("== mapper ==\n{mapper}")));
     titled.collect::<Vec<_>>().join("\n")
+}
+
+/// What the mapper has decided, and how long each stage is expected to take; nothing on one rank, where nothing is to be decided.
+///
+/// No level of the plan: the same plan is the same whatever is expected of it.
+pub fn mapper(planned: &Planned) -> String {
+    let mut text = String::new();
+    if planned.cluster.ranks() == 1 {
+        return text;
+    }
+    for decision in &planned.decisions {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{decision}");
+    }
+    let prediction = planned.prediction();
+    for time in &prediction.stages {
+        let rows = time.rows.map(|rows| format!(" rows={rows:.0}")).unwrap_or_default();
+        let (compute, transfer) = (milliseconds(time.compute), milliseconds(time.transfer));
+        let _ = writeln!(text, "{}: compute={compute} transfer={transfer}{rows}", time.stage);
+    }
+    let _ = writeln!(text, "predicted: {}", milliseconds(prediction.total()));
+    text
 }

@@ -9,8 +9,10 @@ use arrow::datatypes::SchemaRef;
 use bireme_engine::control::Fingerprint;
 use bireme_engine::error::Result;
 use bireme_engine::hash::hash_bytes;
+use bireme_engine::machine::Cluster;
 use bireme_engine::stage::{LaneSink, PlacedPlan, Sink, StageId};
 use bireme_operators::errors::from_datafusion;
+use bireme_operators::pipeline::ir::Program;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
@@ -18,9 +20,10 @@ use datafusion::physical_plan::display::DisplayableExecutionPlan;
 
 use crate::expected;
 use crate::physical::{plan_natively, wants_order};
-use crate::place::Mapper;
+use crate::place::predict::{Known, predict};
+use crate::place::{Decision, Mapper, Prediction};
 use crate::rewrite::{ProviderStatistics, reorder_joins};
-use crate::stage::{self, Cut, IslandWorld, LineOrigin};
+use crate::stage::{self, Cut, IslandWorld, Job, LineOrigin};
 
 /// Where the rows of a plan are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +72,9 @@ impl LaneSink for Discard {
 /// Plans for a job of so many ranks.
 #[derive(Clone, Debug)]
 pub struct Planner {
-    /// Ranks of the job.
-    pub ranks: usize,
-    /// Chooses a rank for every lane.
+    /// The machine of the job.
+    pub cluster: Cluster,
+    /// Decides what is left open.
     pub mapper: Arc<dyn Mapper>,
     /// What islands will run on.
     pub world: IslandWorld,
@@ -90,6 +93,16 @@ pub struct Planned {
     pub placed: PlacedPlan,
     /// Which nodes of the physical plan the lines of stages stand for.
     pub(crate) origins: Vec<LineOrigin>,
+    /// What native stages do, and the nodes their sources stand for.
+    pub(crate) programs: BTreeMap<StageId, Arc<Program>>,
+    pub(crate) sources: Vec<(usize, Arc<dyn ExecutionPlan>)>,
+    /// The machine that it was planned for.
+    pub cluster: Cluster,
+    /// What the mapper has decided; no part of the plan's text.
+    pub decisions: Vec<Decision>,
+    /// Lists of columns of the rows, each of which alone tells on which rank a row is: lane `i` is on rank `i`, and a row is in the
+    /// lane that these columns hash to. With [`Delivery::Lanes`] only.
+    pub hashed_by: Vec<Vec<usize>>,
 }
 
 impl Planner {
@@ -104,21 +117,39 @@ impl Planner {
             Some(fused) => fused,
             None => {
                 let physical = self.physical(state, &optimized)?;
-                let cut = stage::build(&physical, goal, self.ranks, self.world.clone())?;
+                let expected = expected::rows(&optimized, &physical, &ProviderStatistics, self.cluster.ranks());
+                let cut = stage::build(&physical, goal, self.job(expected), self.world.clone())?;
                 (physical, cut)
             }
         };
-        let Cut { graph, origins, .. } = cut;
+        let Cut { graph, origins, programs, sources, decisions, hashed_by, .. } = cut;
         graph.verify()?;
-        let lane_ranks = self.mapper.place(&graph, self.ranks);
-        let placed = PlacedPlan::new(graph, self.ranks, lane_ranks)?;
-        Ok(Planned { schema: physical.schema(), optimized, physical, placed, origins })
+        let ranks = self.cluster.ranks();
+        let lane_ranks = self.mapper.place(&graph, ranks);
+        let placed = PlacedPlan::new(graph, ranks, lane_ranks)?;
+        let (schema, cluster) = (physical.schema(), self.cluster.clone());
+        Ok(Planned {
+            schema,
+            optimized,
+            physical,
+            placed,
+            origins,
+            programs,
+            sources,
+            cluster,
+            decisions,
+            hashed_by,
+        })
     }
 }
 
 type Physical = Arc<dyn ExecutionPlan>;
 
 impl Planner {
+    fn job(&self, expected: Vec<(Physical, f64)>) -> Job {
+        Job { cluster: self.cluster.clone(), mapper: Arc::clone(&self.mapper), expected }
+    }
+
     fn physical(&self, state: &SessionState, optimized: &LogicalPlan) -> Result<Physical> {
         let planned = state.query_planner().create_physical_plan(optimized, state);
         self.world.runtime.block_on(async { planned.await.map_err(from_datafusion) })
@@ -126,7 +157,7 @@ impl Planner {
 
     /// The plan without islands, if it can be one: on one rank that takes fewer rules.
     fn fuse_all(&self, state: &SessionState, optimized: &LogicalPlan, goal: &Goal) -> Result<Option<(Physical, Cut)>> {
-        if self.ranks > 1 || self.world.native.is_none() {
+        if self.cluster.ranks() > 1 || self.world.native.is_none() {
             return Ok(None);
         }
         let mut state = state.clone();
@@ -135,7 +166,7 @@ impl Planner {
         if wants_order(&physical) {
             return Ok(None);
         }
-        let cut = stage::build(&physical, goal, self.ranks, self.world.clone())?;
+        let cut = stage::build(&physical, goal, self.job(Vec::new()), self.world.clone())?;
         Ok((!cut.has_islands).then_some((physical, cut)))
     }
 }
@@ -158,7 +189,27 @@ impl Planned {
     ///
     /// No part of the plan's text: the same pipeline is the same whatever is expected of it.
     pub fn expected_rows(&self) -> BTreeMap<(StageId, usize), f64> {
-        let nodes = expected::rows(&self.optimized, &self.physical, &ProviderStatistics, self.placed.ranks());
+        self.rows_of_lines(&self.expected_nodes())
+    }
+
+    /// How long it is expected to take on the machine that it was planned for.
+    pub fn prediction(&self) -> Prediction {
+        let nodes = self.expected_nodes();
+        let of = |(number, node): &(usize, Physical)| {
+            let (_, rows) = nodes.iter().find(|(known, _)| Arc::ptr_eq(known, node))?;
+            Some((*number, *rows))
+        };
+        let sources = self.sources.iter().filter_map(of).collect();
+        let rows = self.rows_of_lines(&nodes);
+        let known = Known { plan: &self.placed, programs: &self.programs, rows: &rows, sources: &sources };
+        predict(&known, &self.cluster)
+    }
+
+    fn expected_nodes(&self) -> Vec<(Physical, f64)> {
+        expected::rows(&self.optimized, &self.physical, &ProviderStatistics, self.placed.ranks())
+    }
+
+    fn rows_of_lines(&self, nodes: &[(Physical, f64)]) -> BTreeMap<(StageId, usize), f64> {
         let of = |origin: &LineOrigin| {
             let (_, rows) = nodes.iter().find(|(node, _)| Arc::ptr_eq(node, &origin.node))?;
             let copies = origin.copied_by.map_or(1, |exchange| self.placed.input_ranks(exchange).len());

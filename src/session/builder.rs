@@ -1,6 +1,6 @@
 //! Settings of a session, and how it starts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use bireme_engine::comm::mpi::MpiCommunicator;
 use bireme_engine::control::{Control, DEFAULT_TIMEOUT};
 use bireme_engine::error::{Error, Result};
 use bireme_engine::launch::{self, Launch};
-use bireme_engine::machine::Machine;
+use bireme_engine::machine::{Cluster, Machine};
 use bireme_engine::metrics::Progress;
 use bireme_engine::run::RankContext;
 use bireme_engine::switchboard::Switchboard;
@@ -24,7 +24,7 @@ use bireme_operators::errors::from_datafusion;
 use bireme_operators::island::IslandRuntime;
 use bireme_operators::overflow;
 use bireme_planner::physical::{Shape, configure, rules};
-use bireme_planner::place::{BlockMapper, Mapper, RandomMapper};
+use bireme_planner::place::{CostMapper, FixedMapper, JoinWay, Mapper, RandomMapper};
 use bireme_planner::rewrite::logical_rules;
 use bireme_planner::stage::NativeWorld;
 use datafusion::execution::SessionStateBuilder;
@@ -34,6 +34,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use mpi::topology::SimpleCommunicator;
 use parking_lot::Mutex;
 
+use super::cluster;
 use super::leaves::SessionLeaves;
 use super::morsels::SessionMorsels;
 use super::rank::{Rank, check_temp_dir};
@@ -68,6 +69,9 @@ pub struct SessionBuilder {
     seed: u64,
     local_ranks: Option<usize>,
     random_mapper: Option<u64>,
+    mapper: Option<Arc<dyn Mapper>>,
+    joins: Option<JoinWay>,
+    cluster: Option<Cluster>,
     timeout: Option<Duration>,
     overwrite: bool,
     fault: Option<Fault>,
@@ -132,6 +136,40 @@ impl SessionBuilder {
         self
     }
 
+    /// Decides what plans leave open, in place of costs: see [`crate::mapper`].
+    #[must_use]
+    pub fn mapper(mut self, mapper: impl Mapper + 'static) -> Self {
+        self.mapper = Some(Arc::new(mapper));
+        self
+    }
+
+    /// Has all joins between ranks meet this way, where that gives the right answer; by default the cheapest way is taken.
+    #[must_use]
+    pub fn joins(mut self, way: JoinWay) -> Self {
+        self.joins = Some(way);
+        self
+    }
+
+    /// Plans for the machine that this file (TOML) describes in place of the one that is there: queries can be explained, but not
+    /// run.
+    ///
+    /// ```toml
+    /// nodes = 128
+    /// ranks_per_node = 8
+    /// threads = 16                       # of a rank
+    ///
+    /// [rates.between]                    # between nodes; `rates.on_node` and others have defaults
+    /// latency = 2e-6                     # seconds
+    /// bandwidth = 25e9                   # bytes a second of a node
+    /// ```
+    ///
+    /// # Errors
+    /// The file cannot be read, or describes no machine.
+    pub fn plan_for(mut self, file: impl AsRef<Path>) -> Result<Self> {
+        self.cluster = Some(cluster::read(file.as_ref())?);
+        Ok(self)
+    }
+
     /// How long a rank waits for another that gives no sign, 10 minutes by default.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -189,9 +227,21 @@ impl SessionBuilder {
         let threads = self.threads_per_rank(&machine, &launch, here, &control)?;
         let temp = self.make_temp_dir()?;
         let progress = Progress::new();
-        let shape = Shape { ranks: size, lanes: size * threads };
-        let start =
-            Start { builder: &self, threads, temp: temp.path(), cancel: &cancel, progress: &progress, here, timeout };
+        let cluster = match self.cluster.clone() {
+            Some(cluster) => cluster,
+            None => cluster::find(&control, &machine, here, threads)?,
+        };
+        let start = Start {
+            builder: &self,
+            threads,
+            cluster: &cluster,
+            temp: temp.path(),
+            cancel: &cancel,
+            progress: &progress,
+            here,
+            timeout,
+        };
+        let shape = Shape { ranks: cluster.ranks(), lanes: cluster.ranks() * threads };
         let ranks = communicators
             .into_iter()
             .zip(switchboards)
@@ -210,6 +260,8 @@ impl SessionBuilder {
             tables: AtomicU64::new(0),
             options: Options { lanes: shape.lanes, timeout, overwrite: self.overwrite, seed: self.seed },
             machine,
+            cluster: cluster.clone(),
+            only_plans: self.cluster.is_some(),
             closed: AtomicBool::new(false),
             temp,
         };
@@ -306,6 +358,7 @@ impl SessionBuilder {
 struct Start<'a> {
     builder: &'a SessionBuilder,
     threads: usize,
+    cluster: &'a Cluster,
     temp: &'a std::path::Path,
     cancel: &'a Cancel,
     progress: &'a Progress,
@@ -323,9 +376,11 @@ impl Start<'_> {
         let workers = Arc::new(Workers::start(number, self.threads, self.temp)?);
         let reads = register_stores(runtime.environment(), &[])?;
         let leaves = Arc::new(SessionMorsels::new(Arc::clone(&reads)));
-        let mapper: Arc<dyn Mapper> = match self.builder.random_mapper {
-            Some(seed) => Arc::new(RandomMapper::new(seed)),
-            None => Arc::new(BlockMapper),
+        let mapper: Arc<dyn Mapper> = match (&self.builder.mapper, self.builder.random_mapper, self.builder.joins) {
+            (Some(mapper), ..) => Arc::clone(mapper),
+            (None, Some(seed), _) => Arc::new(RandomMapper::new(seed)),
+            (None, None, Some(way)) => Arc::new(FixedMapper::joins(way)),
+            (None, None, None) => Arc::new(CostMapper),
         };
         let mut context = RankContext::new(switchboard);
         context.budget = budget;
@@ -345,6 +400,7 @@ impl Start<'_> {
             slicer: Arc::new(SessionLeaves::default()),
             native: Some(NativeWorld { workers, leaves }),
             mapper,
+            cluster: self.cluster.clone(),
             planning_fails: self.builder.fault == Some(Fault::Planning(number)),
         })
     }

@@ -20,6 +20,16 @@ use super::Session;
 use super::insert::{External, full_name};
 use crate::frame::DataFrame;
 
+/// The rows of a query in memory.
+pub(super) struct Filled {
+    /// Those of this process.
+    pub here: LaneBatches,
+    /// What lanes all ranks have, the same list on every rank.
+    pub all: Vec<LaneInfo>,
+    /// By which columns the rank of a row is known.
+    pub hashed_by: Vec<Vec<usize>>,
+}
+
 impl Session {
     pub(super) fn create_external_table(&self, create: &CreateExternalTable) -> Result<DataFrame> {
         if !self.may_create(&create.name, create.if_not_exists, create.or_replace)? {
@@ -56,17 +66,18 @@ impl Session {
         if let Some(twice) = duplicate(&schema) {
             return Err(Error::user(format!("table `{}` would have two columns `{twice}`; rename one", create.name)));
         }
-        let (here, all) = self.fill(&create.input)?;
+        let Filled { here, all, hashed_by } = self.fill(&create.input)?;
         let defaults = create.column_defaults.iter().cloned().collect();
-        let table = MemoryTable::partitioned(schema, here, &all)?.with_defaults(defaults);
+        let table = MemoryTable::partitioned(schema, here, &all)?.with_layout(hashed_by).with_defaults(defaults);
         self.replace(&create.name, Arc::new(table))?;
         self.nothing()
     }
 
-    /// Runs a query into memory: the rows of this process, and what lanes all ranks got, the same list on every rank.
-    pub(super) fn fill(&self, input: &LogicalPlan) -> Result<(LaneBatches, Vec<LaneInfo>)> {
+    /// Runs a query into memory.
+    pub(super) fn fill(&self, input: &LogicalPlan) -> Result<Filled> {
         let sink = Arc::new(MemorySink::new());
-        self.act(input, Delivery::Lanes, |_| Arc::clone(&sink) as _)?;
+        let acted = self.act(input, Delivery::Lanes, |_| Arc::clone(&sink) as _)?;
+        let hashed_by = acted.into_iter().next().map(|acted| acted.planned.hashed_by).unwrap_or_default();
         let here = sink.take();
         let ours = self.inner.ranks.iter().flat_map(|rank| lane_infos(&here, rank.number)).collect::<Vec<_>>();
         let all = match self.inner.ranks.as_slice() {
@@ -76,7 +87,7 @@ impl Session {
             }
             _ => ours,
         };
-        Ok((here, all))
+        Ok(Filled { here, all, hashed_by })
     }
 
     /// Whether the location is a directory (its name ends in `/`) that does not exist.
@@ -103,7 +114,7 @@ impl Session {
     }
 }
 
-fn duplicate(schema: &SchemaRef) -> Option<&str> {
+pub(super) fn duplicate(schema: &SchemaRef) -> Option<&str> {
     let mut seen = std::collections::BTreeSet::new();
     schema.fields().iter().map(|field| field.name().as_str()).find(|name| !seen.insert(*name))
 }

@@ -19,6 +19,7 @@ use datafusion::logical_expr::DmlStatement;
 use datafusion::logical_expr::dml::InsertOp;
 
 use super::Session;
+use super::create::Filled;
 use crate::frame::DataFrame;
 
 /// Where the files of an external table are, so that an INSERT can add some and look again.
@@ -45,7 +46,7 @@ impl Session {
                 dml.table_name
             ))
         })?;
-        let (here, all) = self.fill(&dml.input)?;
+        let Filled { here, all, .. } = self.fill(&dml.input)?;
         table.append(here, &all)?;
         self.counted(all.iter().map(|lane| lane.rows).sum())
     }

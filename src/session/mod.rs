@@ -4,12 +4,14 @@ mod action;
 mod analyze;
 mod builder;
 mod catalog;
+mod cluster;
 mod collected;
 mod create;
 mod insert;
 mod leaves;
 mod local;
 mod morsels;
+mod persist;
 mod progress;
 mod rank;
 mod read;
@@ -23,7 +25,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use bireme_engine::cancel::Cancel;
 use bireme_engine::error::{Error, Result};
-use bireme_engine::machine::Machine;
+use bireme_engine::machine::{Cluster, Machine, Rates};
 use bireme_engine::metrics::Progress;
 use datafusion::prelude::SessionContext;
 use parking_lot::Mutex;
@@ -72,6 +74,9 @@ struct Inner {
     tables: AtomicU64,
     options: Options,
     machine: Machine,
+    cluster: Cluster,
+    /// Plans are for a machine that is not there.
+    only_plans: bool,
     closed: AtomicBool,
     // Removed with everything in it when the session ends.
     temp: tempfile::TempDir,
@@ -145,6 +150,21 @@ impl Session {
     /// What this machine is.
     pub fn machine(&self) -> &Machine {
         &self.inner.machine
+    }
+
+    /// The machine of the whole job, as plans see it.
+    pub fn cluster(&self) -> &Cluster {
+        &self.inner.cluster
+    }
+
+    /// Measures how fast this machine is, which takes some tenths of a second, and keeps the result for sessions that start later
+    /// (in `$BIREME_CACHE_DIR`, else `$XDG_CACHE_HOME/bireme` or `~/.cache/bireme`). Other work that runs meanwhile makes it
+    /// look slower.
+    ///
+    /// # Errors
+    /// The result cannot be written.
+    pub fn measure_machine(&self) -> Result<Rates> {
+        cluster::measure_and_keep(&self.inner.machine, self.inner.cluster.threads)
     }
 
     /// The directory of this session's temporary files.
@@ -221,6 +241,11 @@ impl Session {
     fn planned_in(&self, time: Duration) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.inner.planning.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    /// Lanes over all ranks.
+    fn lanes(&self) -> usize {
+        self.inner.options.lanes
     }
 
     fn frame(&self, lazy: datafusion::dataframe::DataFrame) -> DataFrame {

@@ -34,6 +34,7 @@ impl MorselLeaves for SessionMorsels {
             projection: leaf.projection.clone(),
             name: leaf.name.clone(),
             pins: leaf.pins.clone(),
+            hashed_by: leaf.hashed_by.clone(),
             limit: leaf.limit,
             source: Arc::new(Parts(leaf)),
         })

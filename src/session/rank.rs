@@ -10,6 +10,7 @@ use bireme_connectors::store::ReadCounters;
 use bireme_engine::comm::Communicator;
 use bireme_engine::control::{Control, agree};
 use bireme_engine::error::{Error, Result};
+use bireme_engine::machine::Cluster;
 use bireme_engine::metrics::RunReport;
 use bireme_engine::run::{RankContext, run};
 use bireme_engine::stage::{Pin, Sink};
@@ -33,6 +34,7 @@ pub(crate) struct Rank {
     pub slicer: Arc<dyn LeafSlicer>,
     pub native: Option<NativeWorld>,
     pub mapper: Arc<dyn Mapper>,
+    pub cluster: Cluster,
     /// Tests make this rank's planning fail.
     pub planning_fails: bool,
 }
@@ -95,7 +97,7 @@ impl Rank {
         // Whatever is set, every rank has as many lanes as the others: equal keys meet on one rank only then, and a plan for
         // fewer lanes than ranks would take what one rank has for all there is.
         let lanes = &mut state.config_mut().options_mut().execution.target_partitions;
-        *lanes = (*lanes).max(1).next_multiple_of(self.control.ranks());
+        *lanes = (*lanes).max(1).next_multiple_of(self.cluster.ranks());
         let context = TaskContext::from(&state).with_runtime(Arc::clone(self.runtime.environment()));
         let world = IslandWorld {
             runtime: Arc::clone(&self.runtime),
@@ -103,7 +105,7 @@ impl Rank {
             slicer: Arc::clone(&self.slicer),
             native: self.native.clone(),
         };
-        let planner = Planner { ranks: self.control.ranks(), mapper: Arc::clone(&self.mapper), world };
+        let planner = Planner { cluster: self.cluster.clone(), mapper: Arc::clone(&self.mapper), world };
         planner.plan(&state, program, &goal)
     }
 }

@@ -105,7 +105,9 @@ impl Fused {
         });
         let spec = AggregateSpec { keys: places[..key_count].to_vec(), calls: calls.collect(), mode, limit: None };
         let kept = kept_types(&spec, &types[..key_count]);
+        let layout = self.layout.mapped(|column| spec.keys.iter().position(|&key| key == column));
         self.sink(Sink::Aggregate(slot, spec), slot, kept);
+        self.layout = layout;
         self.sorted = false;
         Ok(self)
     }
@@ -117,7 +119,9 @@ impl Fused {
         spec.mode = AggregateMode::Final;
         spec.keys = (0..keys.len()).collect();
         let kept = kept_types(&spec, &keys);
+        let layout = self.layout.mapped(|column| (column < keys.len()).then_some(column));
         self.sink(Sink::Aggregate(slot, spec), slot, kept);
+        self.layout = layout;
         self
     }
 }

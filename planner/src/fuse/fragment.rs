@@ -9,6 +9,7 @@ use bireme_operators::pipeline::ir::{Expr, ExprKind, Pipeline, Sink, SlotId, Sou
 use bireme_operators::pipeline::run::Leaf;
 use datafusion::physical_expr::PhysicalExpr;
 
+use super::layout::RowLayout;
 use super::origin::Origins;
 use super::window::by_partitions;
 
@@ -30,6 +31,8 @@ pub(crate) struct Fused {
     pub keeps_order: bool,
     /// Its lanes: one a rank, or fewer.
     pub lanes: Vec<Pin>,
+    /// Which of their values tell the lane of its rows.
+    pub layout: RowLayout,
     /// What it reads from other stages.
     pub inputs: Vec<StageInput>,
     /// Its sources, by number.
@@ -52,6 +55,7 @@ impl Fused {
             sorted: false,
             keeps_order: false,
             lanes,
+            layout: RowLayout::default(),
             inputs: Vec::new(),
             leaves: BTreeMap::new(),
             expressions: Vec::new(),
@@ -67,11 +71,13 @@ impl Fused {
         }
     }
 
-    /// Ends the open pipeline in a sink and opens one that reads what the sink keeps, of these types.
+    /// Ends the open pipeline in a sink and opens one that reads what the sink keeps, of these types. Where its rows lie is known
+    /// to whoever knows what the sink keeps.
     pub fn sink(&mut self, sink: Sink, slot: SlotId, kept: Vec<DataType>) {
         self.end(sink);
         self.source = Source::Slot(slot);
         self.types = kept;
+        self.layout = RowLayout::default();
     }
 
     /// Ends the open pipeline.
@@ -112,6 +118,7 @@ impl Fused {
             return;
         }
         self.types = exprs.iter().map(|expr| expr.data_type.clone()).collect();
+        self.layout = self.layout.projected(&exprs);
         if let Some(Step::Project(before)) = self.steps.last_mut() {
             let reads = |column: usize| exprs.iter().map(|expr| count(expr, column)).sum::<usize>();
             let cheap = |expr: &Expr| matches!(expr.kind, ExprKind::Column(_) | ExprKind::Literal(_));

@@ -9,6 +9,7 @@ use bireme_engine::error::{Error, Result};
 use bireme_engine::morsel::carried_type;
 use bireme_operators::pipeline::ir::{Expr, JoinColumn, JoinKind, JoinSpec, Sink, SlotId, Step};
 use datafusion::common::{JoinSide, JoinType, NullEquality};
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{PhysicalExpr, PhysicalExprRef};
 use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_plan::ExecutionPlan;
@@ -17,6 +18,7 @@ use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJo
 
 use super::Fused;
 use super::expr::lower;
+use super::layout::RowLayout;
 
 /// A join node in one form.
 pub struct Join<'a> {
@@ -144,6 +146,7 @@ impl<'a> Join<'a> {
         probe.expressions.extend(self.filter.map(|filter| Arc::clone(filter.expression())));
         probe.expressions.extend(self.on.iter().flat_map(|(a, b)| [Arc::clone(a), Arc::clone(b)]));
 
+        let layout = meeting(kind, (&build, &build_keys), (&probe, &probe_keys), &output);
         let spec = JoinSpec { kind, build_keys, probe_keys, nulls_match: self.nulls_match, residual, output };
         build.end(Sink::Build(slot, spec.clone(), probe.types.clone()));
         probe.after(build);
@@ -151,7 +154,41 @@ impl<'a> Join<'a> {
         probe.types = super::fragment::types_of(&self.schema);
         probe.schema = Arc::clone(&self.schema);
         probe.sorted = false;
+        probe.layout = layout;
         Ok(probe)
+    }
+
+    /// How many pairs of keys it has.
+    pub fn key_count(&self) -> usize {
+        self.on.len()
+    }
+
+    /// One of its keys.
+    pub fn key(&self, place: usize, of_left: bool) -> Arc<dyn PhysicalExpr> {
+        let (left, right) = &self.on[place];
+        Arc::clone(if of_left { left } else { right })
+    }
+
+    /// What it joins on, for people.
+    pub fn describe(&self) -> String {
+        let name = |key: &Arc<dyn PhysicalExpr>| match key.downcast_ref::<Column>() {
+            Some(column) => column.name().to_owned(),
+            None => key.to_string(),
+        };
+        let pairs = self.on.iter().map(|(left, right)| format!("{} = {}", name(left), name(right)));
+        let pairs = pairs.collect::<Vec<_>>().join(" and ");
+        if pairs.is_empty() { "join without keys".into() } else { format!("join on {pairs}") }
+    }
+
+    /// Its keys of the left and of the right side.
+    pub fn key_exprs(&self) -> Result<[Vec<Expr>; 2]> {
+        let (left, right) = self.keys()?;
+        Ok([left, right])
+    }
+
+    /// Whether rows that are equal in its keys have to meet: it has keys, and needs no side whole.
+    pub fn meets(&self) -> bool {
+        !self.on.is_empty() && !self.null_aware
     }
 
     fn keys(&self) -> Result<(Vec<Expr>, Vec<Expr>)> {
@@ -178,4 +215,44 @@ impl<'a> Join<'a> {
         }
         Ok(expr.with_columns(&|column| places[column]))
     }
+}
+
+/// Where the rows of a join lie, whose sides' rows met where they lay.
+fn meeting(kind: JoinKind, build: (&Fused, &[usize]), probe: (&Fused, &[usize]), output: &[JoinColumn]) -> RowLayout {
+    let (build, build_keys) = build;
+    let (probe, probe_keys) = probe;
+    let columns = |fused: &Fused, keys: &[usize]| {
+        keys.iter().map(|&key| Expr::column(key, fused.types[key].clone())).collect::<Vec<_>>()
+    };
+    // Rows without a partner have NULLs in the other side's columns, which lie elsewhere.
+    let keeps_build = matches!(
+        kind,
+        JoinKind::Inner | JoinKind::BuildOuter | JoinKind::BuildSemi | JoinKind::BuildAnti | JoinKind::BuildMark
+    );
+    let keeps_probe = matches!(
+        kind,
+        JoinKind::Inner
+            | JoinKind::ProbeOuter
+            | JoinKind::ProbeSemi
+            | JoinKind::ProbeAnti
+            | JoinKind::ProbeMark
+            | JoinKind::ProbeAntiNullAware
+    );
+    let shown = |layout: &RowLayout, side: fn(usize) -> JoinColumn| {
+        layout.mapped(|column| output.iter().position(|shown| *shown == side(column)))
+    };
+    let mut layout = RowLayout::default();
+    if keeps_build {
+        layout = layout.and(shown(&build.layout, JoinColumn::Build));
+    }
+    if keeps_probe {
+        layout = layout.and(shown(&probe.layout, JoinColumn::Probe));
+    }
+    if kind == JoinKind::Inner {
+        // Partners have equal keys, so where one lies by its key the other's key says the same.
+        let (ours, theirs) = (columns(build, build_keys), columns(probe, probe_keys));
+        layout = layout.and(shown(&build.layout.translated(&ours, &theirs), JoinColumn::Probe));
+        layout = layout.and(shown(&probe.layout.translated(&theirs, &ours), JoinColumn::Build));
+    }
+    layout
 }

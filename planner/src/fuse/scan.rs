@@ -14,6 +14,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use super::Fused;
 use super::expr::lower;
+use super::layout::RowLayout;
 
 /// What a session knows of a source that it can read in morsels.
 pub struct MorselLeaf {
@@ -27,6 +28,9 @@ pub struct MorselLeaf {
     pub name: String,
     /// Where each of its parts may be read.
     pub pins: Vec<Pin>,
+    /// Lists of columns (of `schema`), each of which alone tells the rank of a row: lane `i` of as many as there are ranks is on
+    /// rank `i`, and rows are in the lane that the values of these columns hash to.
+    pub hashed_by: Vec<Vec<usize>>,
     /// So many rows are enough.
     pub limit: Option<usize>,
 }
@@ -42,14 +46,15 @@ impl Fused {
     pub fn scan(leaf: MorselLeaf, number: usize, node: &Arc<dyn ExecutionPlan>, ranks: usize) -> Result<Self> {
         let parts = leaf.pins.len();
         // What is planned as one lane stays one.
-        let pinned = parts > 1 && leaf.pins.iter().any(|pin| matches!(pin, Pin::Rank(_)));
+        let several = parts > 1 || (parts == 1 && !leaf.hashed_by.is_empty());
+        let pinned = several && leaf.pins.iter().any(|pin| matches!(pin, Pin::Rank(_)));
         let lanes = if pinned { ranks } else { ranks.min(parts).max(1) };
         let lane_of = |part: usize| match leaf.pins[part] {
             Pin::Rank(rank) if pinned => rank,
             _ => part * lanes / parts,
         };
         let pins = match leaf.pins.as_slice() {
-            [only] => vec![*only],
+            [only] if !pinned => vec![*only],
             _ => (0..lanes).map(|lane| if pinned { Pin::Rank(lane) } else { Pin::Free }).collect(),
         };
 
@@ -70,6 +75,14 @@ impl Fused {
         };
         let mut fused = Self::reading(Source::Scan(scan), node.schema(), pins);
         fused.types = types;
+        if pinned {
+            let place = |column: &usize| {
+                let place = columns.iter().position(|known| known == column)?;
+                Some(Expr::column(place, fused.types[place].clone()))
+            };
+            let lists = leaf.hashed_by.iter().filter_map(|list| list.iter().map(place).collect());
+            fused.layout = lists.map(RowLayout::hashed).fold(RowLayout::default(), RowLayout::and);
+        }
         if !plain {
             let place = |column: usize| columns.iter().position(|&known| known == column).unwrap_or(0);
             let exprs = exprs.iter().map(|expr| expr.with_columns(&place)).collect();

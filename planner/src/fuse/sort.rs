@@ -38,7 +38,9 @@ impl Fused {
         });
         let spec = SortSpec { keys: keys.collect(), fetch };
         let types = self.types.clone();
+        let layout = self.layout.clone();
         self.sink(Sink::Sort(slot, spec), slot, types);
+        self.layout = layout;
         if self.types.len() > columns {
             let kept = self.columns().into_iter().take(columns).collect();
             self.project(kept, schema);

@@ -21,6 +21,8 @@ impl Fused {
     pub fn union(parts: Vec<Fused>, schema: SchemaRef, lanes: Vec<Pin>) -> Self {
         let mut union = Self::reading(Source::Union(Vec::new()), schema, lanes);
         let mut branches = Vec::new();
+        let layouts = parts.iter().map(|part| part.layout.clone());
+        union.layout = layouts.reduce(|all, one| all.or(&one)).unwrap_or_default();
         for mut part in parts {
             match part.reading_source() {
                 Source::Union(inner) if part.steps.is_empty() => {

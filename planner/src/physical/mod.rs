@@ -2,6 +2,7 @@
 
 mod join_modes;
 mod native_first;
+mod user_layout;
 
 use std::sync::Arc;
 
@@ -12,6 +13,8 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use join_modes::JoinModes;
 use native_first::ForIslands;
 pub(crate) use native_first::{plan_natively, wants_order};
+pub use user_layout::LayoutExec;
+use user_layout::UserLayouts;
 
 /// What the settings depend on.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +47,9 @@ const FOR_ALL: [&str; 1] = ["aggregate_statistics"];
 /// The physical rules, in order: DataFusion's, with ours in their places. Those that only islands need know when to do nothing.
 pub fn rules(shape: Shape) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = Vec::new();
+    if shape.ranks > 1 {
+        rules.push(Arc::new(UserLayouts));
+    }
     for rule in PhysicalOptimizer::new().rules {
         let joins_chosen = rule.name() == "join_selection";
         rules.push(if FOR_ALL.contains(&rule.name()) { rule } else { Arc::new(ForIslands(rule)) });

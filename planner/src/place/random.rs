@@ -1,8 +1,8 @@
-//! Places lanes at random, to prove that placement never changes an answer.
+//! Places lanes, and has joins meet, at random, to prove that placement never changes an answer.
 
 use bireme_engine::stage::{Pin, StageGraph};
 
-use super::Mapper;
+use super::{JoinDecision, JoinInput, Mapper};
 
 /// Draws a rank for every free lane; the same seed gives the same placement on every rank.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +18,12 @@ impl RandomMapper {
 }
 
 impl Mapper for RandomMapper {
+    fn join(&self, input: &JoinInput<'_>) -> JoinDecision {
+        let mut state = self.seed.wrapping_add(input.number as u64);
+        let way = input.ways[(splitmix(&mut state) % input.ways.len() as u64) as usize];
+        JoinDecision::new(way, Vec::new())
+    }
+
     fn place(&self, graph: &StageGraph, ranks: usize) -> Vec<Vec<usize>> {
         let mut state = self.seed;
         let mut draw = |pin: &Pin| match pin {

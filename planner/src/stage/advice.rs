@@ -53,6 +53,7 @@ impl Builder {
         for (stage, native) in std::mem::take(&mut self.natives) {
             if native.advised {
                 let body = NativeBody::new(native.program, native.leaves, Arc::clone(&workers));
+                self.programs.insert(stage, Arc::clone(body.program()));
                 self.graph.stages[stage.0 as usize].body = Arc::new(body);
             }
         }

@@ -31,6 +31,7 @@ use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use super::advice::Native;
+use super::layout::lowered;
 use super::{Builder, Fragment, LineOrigin, Part, received};
 use crate::fuse::{Finished, Fused, Join, Window, groups_natively, is_distinct, types_of};
 
@@ -132,6 +133,7 @@ impl Builder {
         };
         let number = self.leaves;
         self.leaves += 1;
+        self.sources.push((number, Arc::clone(node)));
         Fused::scan(leaf, number, node, self.ranks).map(|fused| Some(fused.into()))
     }
 
@@ -147,8 +149,13 @@ impl Builder {
         }
         match repartition.partitioning() {
             Partitioning::Hash(keys, _) => {
-                let route = Route::Hash(Arc::new(HashPartitioner::new(keys.clone())));
-                self.onto_ranks(fused, route).map(|fused| Some(fused.into()))
+                // Rows in one lane are together, but to be spread.
+                let fused = if fused.lanes.len() == 1 {
+                    self.by_hash(fused, keys, vec![Pin::Free; self.ranks])?
+                } else {
+                    self.together(fused, keys)?
+                };
+                Ok(Some(fused.into()))
             }
             Partitioning::RoundRobinBatch(_) if fused.lanes.len() >= self.ranks => Ok(Some(fused.into())),
             Partitioning::RoundRobinBatch(_) => self.onto_ranks(fused, Route::Spread).map(|fused| Some(fused.into())),
@@ -233,7 +240,8 @@ impl Builder {
         }
         match node.mode() {
             PlannedMode::Single | PlannedMode::SinglePartitioned => {
-                let fused = self.visit_fused(node.input())?;
+                let fused = self.visit_where_it_lies(node.input())?;
+                let fused = self.together(fused, &group_keys(node))?;
                 let slot = self.slot();
                 let mut fused = fused.group(node, &node.input_schema(), AggregateMode::Single, slot)?;
                 fused.schema = node.schema();
@@ -252,19 +260,12 @@ impl Builder {
     fn fused_two_phases(&mut self, node: &AggregateExec, partial: &AggregateExec) -> Result<Option<Part>> {
         let fused = self.visit_fused(partial.input())?;
         let input = partial.input_schema();
-        let (ranks, keys) = (fused.lanes.len(), partial.group_expr().expr().len());
+        let keys = group_keys(partial);
         let slot = self.slot();
-        let mut grouped = if ranks == 1 {
-            fused.group(partial, &input, AggregateMode::Single, slot)?
-        } else if is_distinct(partial) {
-            // Equal values must meet: the rows themselves are sent, by key.
-            let fused = match keys {
-                0 => self.gathered(fused)?,
-                _ => {
-                    let keys = partial.group_expr().expr().iter().map(|(key, _)| Arc::clone(key)).collect();
-                    self.onto_ranks(fused, Route::Hash(Arc::new(HashPartitioner::new(keys))))?
-                }
-            };
+        let are_together = fused.lanes.len() == 1 || fused.layout.serves(&lowered(&fused, &keys)?);
+        let mut grouped = if are_together || is_distinct(partial) {
+            // Equal values of one group must meet: the rows themselves are sent, by key.
+            let fused = self.together(fused, &keys)?;
             fused.group(partial, &input, AggregateMode::Single, slot)?
         } else {
             let mut fused = fused.group(partial, &input, AggregateMode::Partial, slot)?;
@@ -274,15 +275,8 @@ impl Builder {
             let states = fused.types.iter().enumerate();
             let states = states.map(|(place, data_type)| Field::new(format!("state_{place}"), data_type.clone(), true));
             fused.schema = Arc::new(Schema::new(states.collect::<Vec<_>>()));
-            let fused = match keys {
-                0 => self.gathered(fused)?,
-                _ => {
-                    let key =
-                        |place: usize| Arc::new(Column::new(&format!("state_{place}"), place)) as Arc<dyn PhysicalExpr>;
-                    let route = Route::Hash(Arc::new(HashPartitioner::new((0..keys).map(key).collect())));
-                    self.onto_ranks(fused, route)?
-                }
-            };
+            let key = |place: usize| Arc::new(Column::new(&format!("state_{place}"), place)) as Arc<dyn PhysicalExpr>;
+            let fused = self.together(fused, &(0..keys.len()).map(key).collect::<Vec<_>>())?;
             let slot = self.slot();
             fused.regroup(&spec, slot)
         };
@@ -291,43 +285,10 @@ impl Builder {
         Ok(Some(grouped.into()))
     }
 
-    fn fused_join(&mut self, join: &Join<'_>) -> Result<Option<Part>> {
-        if self.ranks > 1 && join.collected && !join.replicates() {
-            return Ok(None);
-        }
-        let mut left_node = join.left;
-        if join.collected
-            && let Some(gather) = left_node.downcast_ref::<CoalescePartitionsExec>()
-            && gather.fetch().is_none()
-        {
-            left_node = gather.input();
-        }
-        let mut left = self.visit_fused(left_node)?;
-        let mut right = self.visit_fused(join.right)?;
-        if self.ranks > 1 && join.collected {
-            // Every rank that runs the join has all of the left side.
-            let lanes = right.lanes.clone();
-            left = self.exchanged(left, Route::Broadcast, lanes, Feed::EveryRank)?;
-        } else if left.lanes != right.lanes {
-            (left, right) = (self.gathered(left)?, self.gathered(right)?);
-            let pins = [left.lanes[0], right.lanes[0]];
-            if pins[0] != pins[1] && !pins.contains(&Pin::Free) {
-                left = self.exchanged(left, Route::Gather, vec![Pin::Free], Feed::Lanes(vec![0]))?;
-            }
-            if right.lanes[0] == Pin::Free {
-                right.lanes[0] = left.lanes[0];
-            }
-        }
-        let slot = self.slot();
-        join.fuse(left, right, slot).map(|fused| Some(fused.into()))
-    }
-
     /// The node and what is below it as a fused part.
     pub(super) fn visit_fused(&mut self, node: &Node) -> Result<Fused> {
         let part = self.visit(node)?;
-        let mut fused = self.as_fused(part)?;
-        fused.stands_for(node);
-        Ok(fused)
+        self.visited(part, node)
     }
 
     /// A part as a fused one: an island becomes a stage of its own, of which each rank reads its lanes.
@@ -404,7 +365,9 @@ impl Builder {
         let copies = self.copies(&program);
         let kept = (self.ranks > 1).then(|| (program.clone(), leaves.clone()));
         let body = Arc::new(NativeBody::new(program, leaves, native.workers));
+        let running = Arc::clone(body.program());
         let stage = self.push(Stage { id: StageId(0), body, lanes, inputs, outputs, advice: Vec::new(), after });
+        self.programs.insert(stage, running);
         if let Some((program, leaves)) = kept {
             self.natives.insert(stage, Native { program, leaves, advised: false });
         }
@@ -427,7 +390,12 @@ impl Builder {
     }
 }
 
-fn reads_unknown(expr: &Arc<dyn PhysicalExpr>) -> bool {
+/// What an aggregation groups by.
+fn group_keys(node: &AggregateExec) -> Vec<Arc<dyn PhysicalExpr>> {
+    node.group_expr().expr().iter().map(|(key, _)| Arc::clone(key)).collect()
+}
+
+pub(super) fn reads_unknown(expr: &Arc<dyn PhysicalExpr>) -> bool {
     expr.is::<UnKnownColumn>() || expr.children().into_iter().any(reads_unknown)
 }
 

@@ -10,9 +10,7 @@ impl Builder {
     /// The windows of a node over rows that are sorted for them, on each rank by itself if there are partitions.
     pub(super) fn fused_window(&mut self, window: &Window<'_>) -> Result<Fused> {
         let mut fused = self.visit_fused(window.input)?;
-        if window.partition().is_empty() {
-            fused = self.gathered(fused)?;
-        }
+        fused = self.together(fused, window.partition())?;
         if !(fused.sorted && window.in_order) {
             let (order, is_promised) = window.order_to_make();
             let slot = self.slot();

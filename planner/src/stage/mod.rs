@@ -24,7 +24,9 @@ mod fused;
 mod fused_union;
 mod fused_window;
 mod gather;
+mod layout;
 mod leaf;
+mod meet;
 mod merge;
 mod order;
 mod repartition;
@@ -40,10 +42,12 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use bireme_engine::error::{Error, Result};
+use bireme_engine::machine::Cluster;
 use bireme_engine::stage::{Exchange, ExchangeId, Feed, Output, Pin, Route, Stage, StageGraph, StageId, StageInput};
 use bireme_engine::workers::Workers;
 use bireme_operators::errors::from_datafusion;
 use bireme_operators::island::{ExchangeSource, IslandBody, IslandPlan, IslandRuntime, LeafSlicer};
+use bireme_operators::pipeline::ir::Program;
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
@@ -57,6 +61,8 @@ use datafusion::physical_plan::{Distribution, ExecutionPlan, ExecutionPlanProper
 pub use collected::replicates_collected_side;
 
 use crate::fuse::{Fused, MorselLeaf};
+use crate::physical::LayoutExec;
+use crate::place::{Decision, Mapper};
 use crate::plan::Goal;
 
 /// What the bodies of islands need when they run.
@@ -91,6 +97,17 @@ pub trait MorselLeaves: Send + Sync + std::fmt::Debug {
     fn columns_within(&self, whole: &Arc<dyn ExecutionPlan>, part: &Arc<dyn ExecutionPlan>) -> Option<Vec<usize>>;
 }
 
+/// For which job a plan is cut.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Its machine.
+    pub cluster: Cluster,
+    /// Decides what is left open.
+    pub mapper: Arc<dyn Mapper>,
+    /// How many rows nodes of the plan are expected to yield over all ranks, as far as anything is known.
+    pub expected: Vec<(Arc<dyn ExecutionPlan>, f64)>,
+}
+
 /// A plan in stages.
 #[derive(Debug)]
 pub struct Cut {
@@ -100,6 +117,14 @@ pub struct Cut {
     pub has_islands: bool,
     /// Which nodes of the plan the lines of native stages stand for.
     pub origins: Vec<LineOrigin>,
+    /// What native stages do.
+    pub programs: BTreeMap<StageId, Arc<Program>>,
+    /// The nodes that sources of native stages stand for, by number.
+    pub sources: Vec<(usize, Arc<dyn ExecutionPlan>)>,
+    /// What the mapper has decided.
+    pub decisions: Vec<Decision>,
+    /// By which of its columns the lane of a row of the result is known, if it has a lane on each rank, in rank order.
+    pub hashed_by: Vec<Vec<usize>>,
 }
 
 /// A line of a native stage whose rows are those of a node of the physical plan.
@@ -119,10 +144,18 @@ pub struct LineOrigin {
 ///
 /// # Errors
 /// The plan holds a node that cannot be cut nor run whole.
-pub fn build(plan: &Arc<dyn ExecutionPlan>, goal: &Goal, ranks: usize, world: IslandWorld) -> Result<Cut> {
+pub fn build(plan: &Arc<dyn ExecutionPlan>, goal: &Goal, job: Job, world: IslandWorld) -> Result<Cut> {
+    let Job { cluster, mapper, expected } = job;
     let mut builder = Builder {
         world,
-        ranks,
+        ranks: cluster.ranks(),
+        cluster,
+        mapper,
+        expected,
+        joins: 0,
+        decisions: Vec::new(),
+        programs: BTreeMap::new(),
+        sources: Vec::new(),
         graph: StageGraph::default(),
         leaves: 0,
         slots: 0,
@@ -135,9 +168,10 @@ pub fn build(plan: &Arc<dyn ExecutionPlan>, goal: &Goal, ranks: usize, world: Is
     builder.find_shared(plan);
     let part = builder.visit(plan)?;
     let part = builder.in_order(part, plan)?;
-    builder.deliver(part, goal)?;
+    let hashed_by = builder.deliver(part, goal)?;
     builder.advise();
-    Ok(Cut { graph: builder.graph, has_islands: builder.has_islands, origins: builder.origins })
+    let Builder { graph, has_islands, origins, programs, sources, decisions, .. } = builder;
+    Ok(Cut { graph, has_islands, origins, programs, sources, decisions, hashed_by })
 }
 
 /// The part of a stage that has been seen so far.
@@ -183,6 +217,14 @@ struct Fragment {
 struct Builder {
     world: IslandWorld,
     ranks: usize,
+    cluster: Cluster,
+    mapper: Arc<dyn Mapper>,
+    expected: Vec<(Arc<dyn ExecutionPlan>, f64)>,
+    /// Joins between ranks so far.
+    joins: usize,
+    decisions: Vec<Decision>,
+    programs: BTreeMap<StageId, Arc<Program>>,
+    sources: Vec<(usize, Arc<dyn ExecutionPlan>)>,
     graph: StageGraph,
     leaves: usize,
     slots: usize,
@@ -208,10 +250,18 @@ impl Builder {
     }
 
     fn visit_unshared(&mut self, node: &Arc<dyn ExecutionPlan>) -> Result<Part> {
+        if let Some(layout) = node.downcast_ref::<LayoutExec>() {
+            return self.visit_unshared(&layout.exchange().map_err(from_datafusion)?);
+        }
         match self.fused(node)? {
             Some(part) => Ok(part),
             None => self.island(node).map(Part::Island),
         }
+    }
+
+    /// How many rows a node is expected to yield.
+    fn expected(&self, node: &Arc<dyn ExecutionPlan>) -> Option<f64> {
+        self.expected.iter().find(|(known, _)| Arc::ptr_eq(known, node)).map(|(_, rows)| *rows)
     }
 
     /// The node and what is below it in lanes that an island can read.

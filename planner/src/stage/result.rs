@@ -7,18 +7,39 @@ use bireme_engine::stage::{Feed, Output, Pin, Route, Sink, Stage, StageId, Stage
 use bireme_operators::forward::Forward;
 
 use super::{Builder, Part};
+use crate::fuse::Fused;
 use crate::plan::{Delivery, Goal};
 
 impl Builder {
-    pub(super) fn deliver(&mut self, part: Part, goal: &Goal) -> Result<StageId> {
+    /// Ends the graph; says by which columns the lane of each row is known, where rows stay in their lanes.
+    pub(super) fn deliver(&mut self, part: Part, goal: &Goal) -> Result<Vec<Vec<usize>>> {
         let sink = Arc::clone(&goal.sink);
+        let mut hashed_by = Vec::new();
         match goal.delivery {
-            Delivery::Lanes => self.close(part, vec![Output::Sink(sink)]),
+            Delivery::Lanes => {
+                let mut part = part;
+                if let Part::Fused(fused) = &mut part {
+                    hashed_by = self.pinned(fused);
+                }
+                self.close(part, vec![Output::Sink(sink)])
+            }
             Delivery::Root => self.at_root(part, vec![Output::Sink(sink)]),
             // With one rank the root's copy is everybody's copy.
             Delivery::Replicated if self.ranks == 1 => self.at_root(part, vec![Output::Sink(sink)]),
             Delivery::Replicated => self.replicated(part, sink),
+        }?;
+        Ok(hashed_by)
+    }
+
+    /// Pins lane `i` to rank `i` where the lane of each row is known by its columns: whoever keeps the rows can count on it.
+    fn pinned(&self, fused: &mut Fused) -> Vec<Vec<usize>> {
+        let hashed_by = fused.layout.columns();
+        let fits = |(lane, pin): (usize, &Pin)| matches!(pin, Pin::Free) || *pin == Pin::Rank(lane);
+        if hashed_by.is_empty() || fused.lanes.len() != self.ranks || !fused.lanes.iter().enumerate().all(fits) {
+            return Vec::new();
         }
+        fused.lanes = (0..self.ranks).map(Pin::Rank).collect();
+        hashed_by
     }
 
     /// One lane on rank 0 that holds the rows of all lanes, in lane order.

@@ -27,7 +27,7 @@ use datafusion::physical_plan::joins::HashJoinExec;
 
 use super::within::{Places, columns_within};
 use super::{Builder, Part};
-use crate::fuse::Fused;
+use crate::fuse::{Fused, RowLayout};
 
 type Node = Arc<dyn ExecutionPlan>;
 
@@ -35,7 +35,7 @@ type Node = Arc<dyn ExecutionPlan>;
 pub(super) struct Shared {
     node: Node,
     /// Once it has been built: its stage and its lanes.
-    built: Option<(StageId, Vec<Pin>)>,
+    built: Option<(StageId, Vec<Pin>, RowLayout)>,
 }
 
 impl Builder {
@@ -82,14 +82,15 @@ impl Builder {
             let part = self.visit_unshared(&whole)?;
             let mut fused = self.as_fused(part)?;
             fused.stands_for(&whole);
-            let lanes = fused.lanes.clone();
+            let (lanes, layout) = (fused.lanes.clone(), fused.layout.clone());
             let stage = self.close(fused.into(), Vec::new())?;
-            self.shared[place].built = Some((stage, lanes));
+            self.shared[place].built = Some((stage, lanes, layout));
         }
-        let Some((stage, lanes)) = self.shared[place].built.clone() else { return Ok(None) };
+        let Some((stage, lanes, layout)) = self.shared[place].built.clone() else { return Ok(None) };
         let exchange = self.exchange(stage, Route::Keep, whole.schema(), None);
         self.graph.exchanges[exchange.0 as usize].spooled = true;
         let mut fused = reading(exchange, &whole, lanes);
+        fused.layout = layout;
         let all = fused.columns();
         fused.project(columns.iter().map(|&column| all[column].clone()).collect(), node.schema());
         Ok(Some(fused.into()))

@@ -53,6 +53,11 @@ impl NativeBody {
     pub fn new(program: Program, leaves: BTreeMap<usize, Leaf>, workers: Arc<Workers>) -> Self {
         Self { program: Arc::new(program), leaves: Arc::new(leaves), workers }
     }
+
+    /// What it runs.
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
 }
 
 impl Body for NativeBody {
