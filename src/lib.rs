@@ -31,7 +31,7 @@ pub use bireme_engine as engine;
 pub use bireme_connectors::options::{CsvOptions, FileFormatOptions, IpcOptions, JsonOptions, ParquetOptions};
 pub use bireme_engine::error::{Error, ErrorKind, Result};
 pub use bireme_engine::layout::{Grid, Layout};
-pub use bireme_engine::machine::{Cluster, Machine};
+pub use bireme_engine::machine::{Cluster, Machine, Rates};
 /// Who decides what a plan leaves open: how joins between ranks meet, and where lanes run.
 pub use bireme_planner::place as mapper;
 pub use frame::{DataFrame, GroupBy};

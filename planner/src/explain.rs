@@ -16,14 +16,16 @@ pub fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![text("plan_type"), text("plan")]))
 }
 
-/// One row a level.
+/// One row a level, and one of what the mapper says where there are several ranks.
 ///
 /// # Errors
 /// None that a user could cause.
 pub fn rows(planned: &Planned) -> Result<RecordBatch> {
     let levels = planned.levels();
     let plans = levels.iter().map(|text| text.trim_end());
-    batch(LEVELS.iter().copied().zip(plans))
+    let mapper = mapper(planned);
+    let more = (!mapper.is_empty()).then(|| ("mapper", mapper.trim_end()));
+    batch(LEVELS.iter().copied().zip(plans).chain(more))
 }
 
 /// EXPLAIN's table from its rows.

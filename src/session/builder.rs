@@ -241,7 +241,9 @@ impl SessionBuilder {
             here,
             timeout,
         };
-        let shape = Shape { ranks: cluster.ranks(), lanes: cluster.ranks() * threads };
+        // A plan that is only looked at needs no lane for each thread of a machine that is not there.
+        let lanes = if self.cluster.is_some() { cluster.ranks() } else { size * threads };
+        let shape = Shape { ranks: cluster.ranks(), lanes };
         let ranks = communicators
             .into_iter()
             .zip(switchboards)

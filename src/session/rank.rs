@@ -15,7 +15,8 @@ use bireme_engine::metrics::RunReport;
 use bireme_engine::run::{RankContext, run};
 use bireme_engine::stage::{Pin, Sink};
 use bireme_operators::island::{IslandRuntime, LeafSlicer};
-use bireme_planner::place::Mapper;
+use bireme_planner::physical::wished_join;
+use bireme_planner::place::{FixedMapper, Mapper};
 use bireme_planner::stage::{IslandWorld, NativeWorld};
 use bireme_planner::{Delivery, Goal, Planned, Planner};
 use datafusion::execution::{SessionState, TaskContext};
@@ -105,7 +106,11 @@ impl Rank {
             slicer: Arc::clone(&self.slicer),
             native: self.native.clone(),
         };
-        let planner = Planner { cluster: self.cluster.clone(), mapper: Arc::clone(&self.mapper), world };
+        let mapper: Arc<dyn Mapper> = match wished_join(state.config_options()) {
+            Some(way) => Arc::new(FixedMapper::joins(way)),
+            None => Arc::clone(&self.mapper),
+        };
+        let planner = Planner { cluster: self.cluster.clone(), mapper, world };
         planner.plan(&state, program, &goal)
     }
 }

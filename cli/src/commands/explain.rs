@@ -1,5 +1,6 @@
 //! `bireme explain`: shows the plans of queries, level by level.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ Examples:
   bireme explain --tables tpch -f q3.sql
   bireme explain --tables tpch --ranks 3 -c 'SELECT l_returnflag, count(*) FROM lineitem GROUP BY 1'
   bireme explain --analyze --tables tpch -f q3.sql   # runs it: expected and actual rows, time and spill, line by line
+  bireme explain --machine cluster.toml --tables tpch -f q3.sql   # as on that machine, with predicted times
   srun -N 4 --ntasks-per-node 2 bireme explain --tables tpch -f q3.sql";
 
 /// What was typed.
@@ -29,6 +31,9 @@ pub(crate) struct Arguments {
     /// Runs the query and shows what came of each stage and line: expected and actual rows, bytes, time and spill
     #[arg(long)]
     analyze: bool,
+    /// Plans for the machine that this file (TOML) describes, which need not be here
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["analyze", "ranks"])]
+    machine: Option<PathBuf>,
     #[command(flatten)]
     sql: sql::Arguments,
 }
@@ -38,7 +43,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     let Some(statements) = arguments.sql.statements.statements()? else {
         return Err(Error::user("there is nothing to explain; give a query with -c or a file with -f"));
     };
-    let session = arguments.sql.engine.open(arguments.sql.overwrite)?;
+    let session = arguments.sql.engine.open_for(arguments.sql.overwrite, arguments.machine.as_deref())?;
     let done = arguments.sql.tables.register(&session).and_then(|()| explain_all(&arguments, &session, &statements));
     options::close_after(&session, done)
 }

@@ -1,6 +1,7 @@
-//! `bireme machine`: shows what this machine is.
+//! `bireme machine`: shows what this machine is, and how fast plans take it to be.
 
-use bireme::prelude::Result;
+use bireme::Rates;
+use bireme::prelude::{Result, Session};
 use clap::Args;
 
 use crate::options::{self, EngineOptions};
@@ -9,6 +10,7 @@ use crate::output::Output;
 const EXAMPLES: &str = "\
 Examples:
   bireme machine
+  bireme machine --measure
   bireme machine --ranks 3
   mpirun -n 4 --bind-to none bireme machine";
 
@@ -18,12 +20,27 @@ Examples:
 pub(crate) struct Arguments {
     #[command(flatten)]
     engine: EngineOptions,
+    /// Measures how fast this machine is, and keeps that for later sessions
+    #[arg(long)]
+    measure: bool,
 }
 
 /// Runs it.
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     let session = arguments.engine.open(false)?;
-    let description = session.machine().describe();
-    let done = if session.is_root() { Output::stdout().line(description.trim_end()) } else { Ok(()) };
+    let done = describe(&session, arguments.measure);
     options::close_after(&session, done)
+}
+
+fn describe(session: &Session, measure: bool) -> Result<()> {
+    if !session.is_root() {
+        return Ok(());
+    }
+    let mut cluster = session.cluster().clone();
+    if measure {
+        let Rates { on_node, between, .. } = cluster.rates;
+        cluster.rates = Rates { on_node, between, ..session.measure_machine()? };
+    }
+    let text = format!("{}{}", session.machine().describe(), cluster.describe());
+    Output::stdout().line(text.trim_end())
 }

@@ -12,7 +12,8 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
 use join_modes::JoinModes;
 use native_first::ForIslands;
-pub(crate) use native_first::{plan_natively, wants_order};
+pub use native_first::wished_join;
+pub(crate) use native_first::{PlanningOptions, plan_natively, wants_order};
 pub use user_layout::LayoutExec;
 use user_layout::UserLayouts;
 
@@ -27,6 +28,7 @@ pub struct Shape {
 
 /// The settings without which the stages would be wrong or slow. Users may `SET` others.
 pub fn configure(options: &mut ConfigOptions, shape: Shape) {
+    options.extensions.insert(PlanningOptions::default());
     options.execution.target_partitions = shape.lanes;
     options.catalog.information_schema = true;
     // The table of the logical rules has each as often as it is to run.

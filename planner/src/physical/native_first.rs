@@ -9,10 +9,12 @@
 //! A node that asks for an order of its input (an ordered aggregate) needs the rules in any case; a fused window sorts for
 //! itself.
 
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
-use datafusion::common::config::{ConfigExtension, ConfigOptions};
-use datafusion::common::{Result, extensions_options};
+use datafusion::common::config::{ConfigExtension, ConfigField, ConfigOptions, Visit};
+use datafusion::common::{DataFusionError, Result, extensions_options};
 use datafusion::execution::SessionState;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
@@ -21,11 +23,16 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 
+use crate::place::JoinWay;
+
 extensions_options! {
     /// How the plan at hand is made; set anew for every plan.
     pub struct PlanningOptions {
         /// Whether rules that only islands need are left out; the planner decides it for each plan.
         pub native: bool, default = false
+        /// How the sides of joins between ranks meet, where that gives the right answer: `auto` (by cost), `in place`, `shuffle`,
+        /// `broadcast`, `move build side` or `move probe side`
+        pub joins: JoinWish, default = JoinWish::default()
     }
 }
 
@@ -33,11 +40,54 @@ impl ConfigExtension for PlanningOptions {
     const PREFIX: &'static str = "bireme";
 }
 
+/// What `SET bireme.joins` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JoinWish(Option<JoinWay>);
+
+impl FromStr for JoinWish {
+    type Err = DataFusionError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wish = text.trim().to_lowercase();
+        if wish == "auto" {
+            return Ok(Self(None));
+        }
+        let known = JoinWay::ALL.into_iter().find(|way| wish == way.to_string() || wish == way.short());
+        known.map(|way| Self(Some(way))).ok_or_else(|| {
+            let names = JoinWay::ALL.map(|way| format!("`{}`", way.short())).join(", ");
+            DataFusionError::Configuration(format!("bireme.joins = '{text}'; it is `auto` or one of {names}"))
+        })
+    }
+}
+
+impl fmt::Display for JoinWish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.map_or("auto", JoinWay::short))
+    }
+}
+
+impl ConfigField for JoinWish {
+    fn visit<V: Visit>(&self, visit: &mut V, key: &str, description: &'static str) {
+        visit.some(key, self, description);
+    }
+
+    fn set(&mut self, _: &str, value: &str) -> Result<()> {
+        *self = value.parse()?;
+        Ok(())
+    }
+}
+
+/// How a user wants joins to meet, if they said so in SQL.
+pub fn wished_join(config: &ConfigOptions) -> Option<JoinWay> {
+    config.extensions.get::<PlanningOptions>().and_then(|options| options.joins.0)
+}
+
 /// Makes a state plan for fused stages on one rank alone.
 pub fn plan_natively(state: &mut SessionState) {
     let options = state.config_mut().options_mut();
     options.execution.target_partitions = 1;
-    options.extensions.insert(PlanningOptions { native: true });
+    let known = options.extensions.get::<PlanningOptions>().cloned().unwrap_or_default();
+    options.extensions.insert(PlanningOptions { native: true, ..known });
 }
 
 /// Whether a node counts on the rules for the order of its input. A fused window sorts for itself; of several, or of a sort

@@ -31,6 +31,23 @@ pub enum JoinWay {
     Broadcast,
 }
 
+impl JoinWay {
+    /// All of them.
+    pub const ALL: [JoinWay; 5] =
+        [JoinWay::InPlace, JoinWay::MoveBuild, JoinWay::MoveProbe, JoinWay::Shuffle, JoinWay::Broadcast];
+
+    /// In one word, as settings say it.
+    pub fn short(self) -> &'static str {
+        match self {
+            JoinWay::InPlace => "in-place",
+            JoinWay::MoveBuild => "move-build",
+            JoinWay::MoveProbe => "move-probe",
+            JoinWay::Shuffle => "shuffle",
+            JoinWay::Broadcast => "broadcast",
+        }
+    }
+}
+
 impl fmt::Display for JoinWay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
