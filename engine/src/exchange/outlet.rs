@@ -155,6 +155,10 @@ struct ExchangeOutlet {
     sent: Vec<usize>,
     /// Bytes of the budget that `pending` holds.
     held: usize,
+    /// No more rows come: what is sent may be the last.
+    finishing: bool,
+    /// Other ranks that know that this lane has ended.
+    told: Vec<usize>,
     // Kept from batch to batch.
     lanes: Vec<u32>,
     starts: Vec<u32>,
@@ -204,6 +208,8 @@ impl ExchangeOutlet {
             pending,
             sent: vec![0; inputs],
             held: 0,
+            finishing: false,
+            told: Vec::new(),
             lanes: Vec::new(),
             starts: Vec::new(),
             rows: Vec::new(),
@@ -232,8 +238,9 @@ impl ExchangeOutlet {
     }
 
     async fn finish(mut self: Box<Self>) -> Result<()> {
+        self.finishing = true;
         self.send_ready(true).await?;
-        self.port.end(self.lane)
+        self.port.end(self.lane, &self.told)
     }
 
     fn is_stopped(&self) -> bool {
@@ -329,17 +336,29 @@ impl ExchangeOutlet {
         self.held -= given;
         self.port.memory.shrink(given);
         match join(&self.port.schema, &batches) {
-            Some(batch) => self.dispatch(slot, batch).await,
+            Some(batch) => self.dispatch(slot, batch, self.finishing && self.is_last(slot)).await,
             None => {
                 for batch in batches {
-                    self.dispatch(slot, batch).await?;
+                    self.dispatch(slot, batch, false).await?;
                 }
                 Ok(())
             }
         }
     }
 
-    async fn dispatch(&mut self, slot: usize, batch: RecordBatch) -> Result<()> {
+    /// Whether no slot after this one has rows for the same rank. (What goes to several lanes of a rank is not told apart:
+    /// those outlets end with a message of its own.)
+    fn is_last(&self, slot: usize) -> bool {
+        let rank = |slot: usize| self.port.input_ranks[slot];
+        let later = || (slot + 1..self.pending.len()).any(|other| rank(other) == rank(slot) && self.waits(other));
+        matches!(self.aim, Aim::Scatter(_)) && !later()
+    }
+
+    fn waits(&self, slot: usize) -> bool {
+        !self.pending[slot].batches.is_empty()
+    }
+
+    async fn dispatch(&mut self, slot: usize, batch: RecordBatch, last: bool) -> Result<()> {
         let first = match &mut self.aim {
             Aim::Scatter(_) => slot,
             Aim::All => self.targets[0],
@@ -355,15 +374,15 @@ impl ExchangeOutlet {
         let wanted = self.port.fetch.map_or(usize::MAX, |fetch| fetch.saturating_sub(self.sent[first]));
         let batch = Outgoing::new(if batch.num_rows() > wanted { batch.slice(0, wanted) } else { batch });
         if !matches!(self.aim, Aim::All) {
-            return self.send(first, &batch).await;
+            return self.send(first, &batch, last).await;
         }
         for target in 0..self.targets.len() {
-            self.send(self.targets[target], &batch).await?;
+            self.send(self.targets[target], &batch, false).await?;
         }
         Ok(())
     }
 
-    async fn send(&mut self, lane: usize, batch: &Outgoing) -> Result<()> {
+    async fn send(&mut self, lane: usize, batch: &Outgoing, last: bool) -> Result<()> {
         if let Some(fetch) = self.port.fetch
             && self.sent[lane] >= fetch
         {
@@ -383,7 +402,10 @@ impl ExchangeOutlet {
             self.metrics.wait.add_time(since.elapsed());
             self.port.metrics.send_wait.add_time(since.elapsed());
         }
-        self.port.send(self.lane, lane, batch)
+        if self.port.send(self.lane, lane, batch, last)? {
+            self.told.push(self.port.input_ranks[lane]);
+        }
+        Ok(())
     }
 }
 

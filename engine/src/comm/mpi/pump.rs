@@ -103,6 +103,7 @@ impl Pump {
 
     /// Works until all ranks have closed, or something fails.
     pub(super) fn run(mut self) {
+        sleep_exactly();
         let mut idle = 0;
         let failure = loop {
             match self.round() {
@@ -311,6 +312,15 @@ impl Pump {
             }
             self.shared.sleep(Duration::from_millis(100));
         }
+    }
+}
+
+/// Linux lets sleeps end late by a slack of 50 us, so that it wakes less often: longer than the pump's sleeps are.
+fn sleep_exactly() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: changes how the timers of this thread are rounded, to one nanosecond; no memory is involved.
+    unsafe {
+        libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong);
     }
 }
 
