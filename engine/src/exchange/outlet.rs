@@ -36,6 +36,9 @@ const WORTH_A_MESSAGE: usize = 128 << 10;
 /// Even with many lanes, pieces smaller than this wait for company.
 const LEAST_PENDING_BYTES: usize = 64 << 10;
 
+/// A batch of so few rows is cut without copying where it can be.
+const FEW_ROWS: usize = 64;
+
 /// Whether more rows are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a producer that goes on after `Stop` works for nothing"]
@@ -279,6 +282,8 @@ impl ExchangeOutlet {
             }
             let piece = if rows.len() == batch.num_rows() {
                 batch.clone()
+            } else if let Some(first) = run_of_few(rows, batch) {
+                batch.slice(first, rows.len())
             } else {
                 take_rows(batch, &UInt32Array::from(rows.to_vec()))?
             };
@@ -439,6 +444,12 @@ fn join(schema: &SchemaRef, batches: &[RecordBatch]) -> Option<RecordBatch> {
         }
         many => concat_batches(schema, many).ok(),
     }
+}
+
+/// Rows in a row of a batch of so few that to copy them costs more than to keep all of it alive: the first of them.
+fn run_of_few(rows: &[u32], batch: &RecordBatch) -> Option<usize> {
+    let (first, last) = (*rows.first()? as usize, *rows.last()? as usize);
+    (batch.num_rows() <= FEW_ROWS && last - first + 1 == rows.len()).then_some(first)
 }
 
 fn take_rows(batch: &RecordBatch, rows: &UInt32Array) -> Result<RecordBatch> {
