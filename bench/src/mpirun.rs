@@ -4,18 +4,22 @@ use std::process::{Command, Stdio};
 
 use bireme::prelude::{Error, Result};
 
-/// Runs this program with `arguments` on so many ranks; the lines that they print.
+/// Runs this program with `arguments` on so many ranks; the lines that they print. With `cores`, each rank has so many cores of
+/// its own, where mpirun knows how to say so; else it may use all.
 ///
 /// # Errors
 /// There is no mpirun, this program knows no MPI, or the job fails.
-pub(crate) fn lines(ranks: u32, arguments: &[String]) -> Result<Vec<String>> {
+pub(crate) fn lines(ranks: u32, cores: Option<usize>, arguments: &[String]) -> Result<Vec<String>> {
     if cfg!(not(feature = "mpi")) {
         return Err(Error::user("this program was built without the feature `mpi`"));
     }
     let program = std::env::current_exe()?;
     let mut command = Command::new("mpirun");
     if is_open_mpi() {
-        command.args(["--oversubscribe", "--bind-to", "none"]);
+        match cores {
+            Some(cores) => command.args(["--map-by", &format!("slot:PE={cores}"), "--bind-to", "core"]),
+            None => command.args(["--oversubscribe", "--bind-to", "none"]),
+        };
         command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
     }
     command.args(["-n", &ranks.to_string()]).arg(program).args(arguments);

@@ -74,6 +74,13 @@ impl Size {
         self.cores.map_or_else(all, |cores| cores as usize)
     }
 
+    /// The cores that each of so many ranks has to itself, if there are enough.
+    fn cores_of_a_rank(&self, ranks: u32) -> Option<usize> {
+        let there = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let share = self.cores() / ranks as usize;
+        (share > 0 && share * ranks as usize <= there).then_some(share)
+    }
+
     fn steps(&self) -> usize {
         self.steps as usize
     }
@@ -139,5 +146,5 @@ fn under_mpirun(ranks: u32, size: &Size) -> Result<Vec<Measured>> {
     let read = |line: &String| {
         serde_json::from_str(line).map_err(|error| Error::internal(format!("a rank reported `{line}`: {error}")))
     };
-    mpirun::lines(ranks, &arguments)?.iter().map(read).collect()
+    mpirun::lines(ranks, size.cores_of_a_rank(ranks), &arguments)?.iter().map(read).collect()
 }

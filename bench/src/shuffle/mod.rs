@@ -111,7 +111,7 @@ fn under_mpirun(arguments: &Shuffle, bytes: &[u64], runs: u32) -> Result<Vec<Mea
     let bytes = bytes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let rows = arguments.rows.iter().map(|rows| rows.argument()).collect::<Vec<_>>().join(",");
     let words = ["shuffle-worker", "--bytes", &bytes, "--rows", &rows, "--runs", &runs.to_string()];
-    let lines = mpirun::lines(arguments.ranks, &words.map(str::to_owned))?;
+    let lines = mpirun::lines(arguments.ranks, None, &words.map(str::to_owned))?;
     let read = |line: &str| {
         serde_json::from_str(line).map_err(|error| Error::internal(format!("a rank reported `{line}`: {error}")))
     };

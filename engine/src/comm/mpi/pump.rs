@@ -31,10 +31,11 @@ const PROBES: usize = 64;
 /// Idle rounds before the first sleep: a few when there is nothing to do, more while MPI is moving something.
 const SPINS: u32 = 50;
 const SPINS_IN_FLIGHT: u32 = 2000;
-/// Whoever gets its core back later than this shares it with a worker. Once says little: the worker may have done a short task
-/// and wait for frames now, so this is no time to sleep. After that, to sleep is quicker than to give way again: who wakes is
-/// let in at once, who gives way comes back when the worker's time is up.
-const LATE: Duration = Duration::from_micros(20);
+/// Whoever gets its core back later than this shares it with a worker that has much to do. (After a task of 20 us the pump is
+/// needed again at once; to sleep then cost a stencil 15 us a step.) Once says little, for the worker may have ended. After
+/// that, to sleep is quicker than to give way again: who wakes is let in at once, who gives way comes back when the worker's
+/// time is up.
+const LATE: Duration = Duration::from_micros(200);
 const LATE_AGAIN: u32 = 2;
 const SHORTEST_SLEEP: Duration = Duration::from_micros(20);
 const LONGEST_SLEEP: Duration = Duration::from_millis(1);
