@@ -327,7 +327,8 @@ fn sleep_exactly() {
     #[cfg(target_os = "linux")]
     // SAFETY: changes how the timers of this thread are rounded, to one nanosecond; no memory is involved.
     unsafe {
-        libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong);
+        let nanoseconds: libc::c_ulong = 1;
+        libc::prctl(libc::PR_SET_TIMERSLACK, nanoseconds);
     }
 }
 

@@ -73,6 +73,16 @@ fn credits_add_up_and_are_flushed_when_the_queue_is_empty() {
 }
 
 #[test]
+fn a_rank_whose_producers_have_ended_gets_no_credits() {
+    let (queue, ..) = queue(1 << 20);
+    push(&queue, 1, 0);
+    push(&queue, 2, 1);
+    queue.end_one(1);
+    let credits = (0..2).map(|_| pop(&queue).unwrap().1).collect::<Vec<_>>();
+    assert_eq!(credits, [vec![], vec![(2, Credit { bytes: 100, batches: 1 })]]);
+}
+
+#[test]
 fn ends_when_every_producer_has_ended() {
     let (queue, ..) = queue(1 << 20);
     let poll = |queue: &LaneQueue| queue.poll_pop(&mut Context::from_waker(&noop_waker()));
