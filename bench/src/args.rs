@@ -6,6 +6,7 @@ use std::time::Duration;
 use bireme::prelude::{Error, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::overhead::Overhead;
 use crate::queries::{self, Query};
 use crate::shuffle::Shuffle;
 
@@ -35,6 +36,12 @@ pub(crate) enum Command {
     /// Ourselves as a child of `tpch`: requests on standard input, replies on standard output
     #[command(hide = true)]
     TpchWorker(Worker),
+    /// The shortest tasks that make sense (METG of Task Bench), on one rank and under mpirun
+    Overhead(Overhead),
+    /// Ourselves as a rank of `overhead`
+    #[cfg(feature = "mpi")]
+    #[command(hide = true)]
+    OverheadWorker(crate::overhead::Size),
     /// Exchanges between ranks under mpirun, against MPI_Alltoallv of the same bytes
     Shuffle(Shuffle),
     /// Ourselves as a rank of `shuffle`

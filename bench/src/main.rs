@@ -17,6 +17,8 @@ mod args;
 mod contest;
 mod engine;
 mod machine;
+mod mpirun;
+mod overhead;
 mod peers;
 mod protocol;
 mod queries;
@@ -47,6 +49,9 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Tpch(arguments) => contest::run(&arguments),
         Command::TpchWorker(arguments) => worker::run(&arguments).map(|()| true),
+        Command::Overhead(arguments) => overhead::run(&arguments),
+        #[cfg(feature = "mpi")]
+        Command::OverheadWorker(size) => overhead::work(&size).map(|()| true),
         Command::Shuffle(arguments) => shuffle::run(&arguments),
         #[cfg(feature = "mpi")]
         Command::ShuffleWorker(arguments) => shuffle::work(&arguments).map(|()| true),

@@ -37,8 +37,8 @@ pub(crate) enum Message {
     Ping,
     /// The sender gives up on the whole job; every wait ends.
     Abort { error: Error },
-    /// A batch for an input lane; its columns are the frame's buffers.
-    Data { action: u64, exchange: u32, lane: u32, producer: u32, bytes: u64, batch: BatchHeader },
+    /// A batch for an input lane; its columns are the frame's buffers. If it is the `last`, it is an [`Message::End`] as well.
+    Data { action: u64, exchange: u32, lane: u32, producer: u32, bytes: u64, batch: BatchHeader, last: bool },
     /// A producer lane is finished, for all input lanes on the receiving rank.
     End { action: u64, exchange: u32, producer: u32 },
     /// So much of what this rank sent to an input lane was consumed.

@@ -23,7 +23,6 @@ mod staged;
 mod worker;
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 use bireme::prelude::{Error, Result};
 use clap::Args;
@@ -33,6 +32,7 @@ use self::data::Rows;
 #[cfg(feature = "mpi")]
 pub(crate) use self::worker::run as work;
 use crate::args::parse_bytes;
+use crate::mpirun;
 
 /// What `bireme-bench shuffle` is asked.
 #[derive(Clone, Debug, Args)]
@@ -108,32 +108,12 @@ pub(crate) fn run(arguments: &Shuffle) -> Result<bool> {
 }
 
 fn under_mpirun(arguments: &Shuffle, bytes: &[u64], runs: u32) -> Result<Vec<Measured>> {
-    if cfg!(not(feature = "mpi")) {
-        return Err(Error::user("this program was built without the feature `mpi`"));
-    }
-    let program = std::env::current_exe()?;
     let bytes = bytes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let rows = arguments.rows.iter().map(|rows| rows.argument()).collect::<Vec<_>>().join(",");
-    let mut command = Command::new("mpirun");
-    if is_open_mpi() {
-        command.args(["--oversubscribe", "--bind-to", "none"]);
-        command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
-    }
-    command.args(["-n", &arguments.ranks.to_string()]).arg(program);
-    command.args(["shuffle-worker", "--bytes", &bytes, "--rows", &rows, "--runs", &runs.to_string()]);
-    let ended = command.stderr(Stdio::inherit()).output();
-    let ended = ended.map_err(|error| Error::from(error).context("starting mpirun"))?;
-    if !ended.status.success() {
-        return Err(Error::resources(format!("the job under mpirun ended with {}", ended.status)));
-    }
-    let lines = String::from_utf8_lossy(&ended.stdout);
+    let words = ["shuffle-worker", "--bytes", &bytes, "--rows", &rows, "--runs", &runs.to_string()];
+    let lines = mpirun::lines(arguments.ranks, None, &words.map(str::to_owned))?;
     let read = |line: &str| {
         serde_json::from_str(line).map_err(|error| Error::internal(format!("a rank reported `{line}`: {error}")))
     };
-    lines.lines().map(read).collect()
-}
-
-fn is_open_mpi() -> bool {
-    let version = Command::new("mpirun").arg("--version").output();
-    version.is_ok_and(|version| String::from_utf8_lossy(&version.stdout).contains("Open MPI"))
+    lines.iter().map(|line| read(line)).collect()
 }

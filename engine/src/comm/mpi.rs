@@ -63,6 +63,8 @@ struct Shared {
     outbox: Mutex<Outbox>,
     /// Something was put into the outbox while the pump slept.
     wake: Condvar,
+    /// The pump has given its core away, and may wait for whoever runs there.
+    gives_way: AtomicBool,
     progress: Mutex<Progress>,
     /// `progress` has changed.
     changed: Condvar,
@@ -232,6 +234,7 @@ impl Shared {
         Self {
             outbox: Mutex::default(),
             wake: Condvar::new(),
+            gives_way: AtomicBool::new(false),
             progress: Mutex::new(Progress::Running),
             changed: Condvar::new(),
             started: Instant::now(),
@@ -239,12 +242,18 @@ impl Shared {
         }
     }
 
-    /// Puts something into the outbox, and wakes the pump if it sleeps.
+    /// Puts something into the outbox, and lets the pump have it: wakes it if it sleeps, and gives way if it has given way. (It
+    /// may have given way to this very thread, which would go on with its next task while another rank waits for this frame.)
     fn tell<T>(&self, put: impl FnOnce(&mut Outbox) -> T) -> T {
         let mut outbox = self.outbox.lock();
         let result = put(&mut outbox);
-        if outbox.asleep {
+        let asleep = outbox.asleep;
+        if asleep {
             self.wake.notify_one();
+        }
+        drop(outbox);
+        if !asleep && self.gives_way.load(Ordering::Relaxed) {
+            thread::yield_now();
         }
         result
     }

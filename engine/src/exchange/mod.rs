@@ -138,8 +138,13 @@ impl Ports {
     pub fn receive(&self, from: usize, message: Message, buffers: Vec<Buffer>) {
         match message {
             Message::Poison { error, .. } => drop(self.cancel.cancel(error)),
-            Message::Data { exchange, lane, bytes, batch, .. } => {
-                self.with(exchange, |port| port.arrived(from, lane as usize, bytes, Payload::Encoded(batch, buffers)));
+            Message::Data { exchange, lane, producer, bytes, batch, last, .. } => {
+                self.with(exchange, |port| {
+                    port.arrived(from, lane as usize, bytes, Payload::Encoded(batch, buffers));
+                    if last {
+                        port.producer_ended(producer as usize);
+                    }
+                });
             }
             Message::End { exchange, producer, .. } => {
                 self.with(exchange, |port| port.producer_ended(producer as usize))

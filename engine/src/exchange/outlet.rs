@@ -36,6 +36,9 @@ const WORTH_A_MESSAGE: usize = 128 << 10;
 /// Even with many lanes, pieces smaller than this wait for company.
 const LEAST_PENDING_BYTES: usize = 64 << 10;
 
+/// A batch of so few rows is cut without copying where it can be.
+const FEW_ROWS: usize = 64;
+
 /// Whether more rows are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a producer that goes on after `Stop` works for nothing"]
@@ -155,6 +158,10 @@ struct ExchangeOutlet {
     sent: Vec<usize>,
     /// Bytes of the budget that `pending` holds.
     held: usize,
+    /// No more rows come: what is sent may be the last.
+    finishing: bool,
+    /// Other ranks that know that this lane has ended.
+    told: Vec<usize>,
     // Kept from batch to batch.
     lanes: Vec<u32>,
     starts: Vec<u32>,
@@ -204,6 +211,8 @@ impl ExchangeOutlet {
             pending,
             sent: vec![0; inputs],
             held: 0,
+            finishing: false,
+            told: Vec::new(),
             lanes: Vec::new(),
             starts: Vec::new(),
             rows: Vec::new(),
@@ -232,8 +241,9 @@ impl ExchangeOutlet {
     }
 
     async fn finish(mut self: Box<Self>) -> Result<()> {
+        self.finishing = true;
         self.send_ready(true).await?;
-        self.port.end(self.lane)
+        self.port.end(self.lane, &self.told)
     }
 
     fn is_stopped(&self) -> bool {
@@ -272,6 +282,8 @@ impl ExchangeOutlet {
             }
             let piece = if rows.len() == batch.num_rows() {
                 batch.clone()
+            } else if let Some(first) = run_of_few(rows, batch) {
+                batch.slice(first, rows.len())
             } else {
                 take_rows(batch, &UInt32Array::from(rows.to_vec()))?
             };
@@ -329,17 +341,29 @@ impl ExchangeOutlet {
         self.held -= given;
         self.port.memory.shrink(given);
         match join(&self.port.schema, &batches) {
-            Some(batch) => self.dispatch(slot, batch).await,
+            Some(batch) => self.dispatch(slot, batch, self.finishing && self.is_last(slot)).await,
             None => {
                 for batch in batches {
-                    self.dispatch(slot, batch).await?;
+                    self.dispatch(slot, batch, false).await?;
                 }
                 Ok(())
             }
         }
     }
 
-    async fn dispatch(&mut self, slot: usize, batch: RecordBatch) -> Result<()> {
+    /// Whether no slot after this one has rows for the same rank. (What goes to several lanes of a rank is not told apart:
+    /// those outlets end with a message of its own.)
+    fn is_last(&self, slot: usize) -> bool {
+        let rank = |slot: usize| self.port.input_ranks[slot];
+        let later = || (slot + 1..self.pending.len()).any(|other| rank(other) == rank(slot) && self.waits(other));
+        matches!(self.aim, Aim::Scatter(_)) && !later()
+    }
+
+    fn waits(&self, slot: usize) -> bool {
+        !self.pending[slot].batches.is_empty()
+    }
+
+    async fn dispatch(&mut self, slot: usize, batch: RecordBatch, last: bool) -> Result<()> {
         let first = match &mut self.aim {
             Aim::Scatter(_) => slot,
             Aim::All => self.targets[0],
@@ -355,15 +379,15 @@ impl ExchangeOutlet {
         let wanted = self.port.fetch.map_or(usize::MAX, |fetch| fetch.saturating_sub(self.sent[first]));
         let batch = Outgoing::new(if batch.num_rows() > wanted { batch.slice(0, wanted) } else { batch });
         if !matches!(self.aim, Aim::All) {
-            return self.send(first, &batch).await;
+            return self.send(first, &batch, last).await;
         }
         for target in 0..self.targets.len() {
-            self.send(self.targets[target], &batch).await?;
+            self.send(self.targets[target], &batch, false).await?;
         }
         Ok(())
     }
 
-    async fn send(&mut self, lane: usize, batch: &Outgoing) -> Result<()> {
+    async fn send(&mut self, lane: usize, batch: &Outgoing, last: bool) -> Result<()> {
         if let Some(fetch) = self.port.fetch
             && self.sent[lane] >= fetch
         {
@@ -383,7 +407,10 @@ impl ExchangeOutlet {
             self.metrics.wait.add_time(since.elapsed());
             self.port.metrics.send_wait.add_time(since.elapsed());
         }
-        self.port.send(self.lane, lane, batch)
+        if self.port.send(self.lane, lane, batch, last)? {
+            self.told.push(self.port.input_ranks[lane]);
+        }
+        Ok(())
     }
 }
 
@@ -417,6 +444,12 @@ fn join(schema: &SchemaRef, batches: &[RecordBatch]) -> Option<RecordBatch> {
         }
         many => concat_batches(schema, many).ok(),
     }
+}
+
+/// Rows in a row of a batch of so few that to copy them costs more than to keep all of it alive: the first of them.
+fn run_of_few(rows: &[u32], batch: &RecordBatch) -> Option<usize> {
+    let (first, last) = (*rows.first()? as usize, *rows.last()? as usize);
+    (batch.num_rows() <= FEW_ROWS && last - first + 1 == rows.len()).then_some(first)
 }
 
 fn take_rows(batch: &RecordBatch, rows: &UInt32Array) -> Result<RecordBatch> {

@@ -17,7 +17,7 @@ use crate::budget::Reservation;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::metrics::ExchangeMetrics;
-use crate::stage::{Exchange, ExchangeId, PlacedPlan, Route, StageId};
+use crate::stage::{ExchangeId, Output, PlacedPlan, Route, StageId};
 use crate::switchboard::{Message, Switchboard};
 
 /// How long nothing may be read from a full lane before its window grows, if another lane is empty.
@@ -100,9 +100,14 @@ impl Port {
             credit_step: (window / 2).max(1),
         };
         let keep = matches!(exchange.route, Route::Keep);
-        let producers = if keep { 1 } else { producer_ranks.len() };
-        let queue = |_| Arc::new(LaneQueue::new(limits.clone(), Arc::clone(&metrics), producers, plan.ranks()));
-        let queues = input_ranks.iter().map(|&at| (at == rank).then_some(at).map(queue)).collect();
+        let producers = |lane: usize| {
+            let mut of_ranks = vec![0; plan.ranks()];
+            let lanes = if keep { &producer_ranks[lane..=lane] } else { producer_ranks.as_slice() };
+            lanes.iter().for_each(|&rank| of_ranks[rank] += 1);
+            of_ranks
+        };
+        let queue = |lane| Arc::new(LaneQueue::new(limits.clone(), Arc::clone(&metrics), producers(lane)));
+        let queues = input_ranks.iter().enumerate().map(|(lane, &at)| (at == rank).then(|| queue(lane))).collect();
         let fed = fed_lanes(&exchange.route, rank, &producer_ranks, &input_ranks);
         // Lanes that this rank never feeds must not look as if they lacked rows of it.
         let foreign =
@@ -177,13 +182,14 @@ impl Port {
         Poll::Pending
     }
 
-    /// Sends a batch to an input lane, whether there is room or not.
+    /// Sends a batch to an input lane, whether there is room or not. Says whether it told the lane's rank that it was the last
+    /// of this producer lane: where it is, that saves a message.
     ///
     /// # Errors
     /// The batch cannot be encoded, the other rank is gone, or this rank's disk is full.
-    pub fn send(&self, producer: usize, lane: usize, batch: &Outgoing) -> Result<()> {
+    pub fn send(&self, producer: usize, lane: usize, batch: &Outgoing, last: bool) -> Result<bool> {
         if self.is_stopped(lane) {
-            return Ok(());
+            return Ok(false);
         }
         self.metrics.rows.add(batch.batch.num_rows() as u64);
         self.metrics.batches.add(1);
@@ -196,7 +202,7 @@ impl Port {
             if queue.push(to, bytes, Payload::Batch(batch.batch.clone())) {
                 queue.spill_unheld()?;
             }
-            return Ok(());
+            return Ok(false);
         }
         let (header, buffers, bytes) = batch.encoded()?;
         self.charge(lane, bytes);
@@ -208,15 +214,17 @@ impl Port {
             producer: producer as u32,
             bytes,
             batch: header,
+            last,
         };
-        self.tell(to, &message, buffers)
+        self.tell(to, &message, buffers)?;
+        Ok(last)
     }
 
-    /// Says to every reader that a producer lane here has ended.
+    /// Says to every reader that a producer lane here has ended, but for the ranks that know it.
     ///
     /// # Errors
     /// A rank is gone.
-    pub fn end(&self, producer: usize) -> Result<()> {
+    pub fn end(&self, producer: usize, told: &[usize]) -> Result<()> {
         let keep = matches!(self.route, Route::Keep);
         if keep {
             self.close_lane(producer);
@@ -225,7 +233,7 @@ impl Port {
         for to in inputs.iter().copied().collect::<BTreeSet<_>>() {
             if to == self.rank {
                 self.producer_ended(producer);
-            } else {
+            } else if !told.contains(&to) {
                 let message = Message::End { action: self.action, exchange: self.id.0, producer: producer as u32 };
                 self.tell(to, &message, Vec::new())?;
             }
@@ -299,9 +307,10 @@ impl Port {
     }
 
     pub fn producer_ended(&self, producer: usize) {
+        let from = self.producer_ranks[producer];
         match self.route {
-            Route::Keep => self.queues[producer].iter().for_each(|queue| queue.end_one()),
-            _ => self.queues.iter().flatten().for_each(|queue| queue.end_one()),
+            Route::Keep => self.queues[producer].iter().for_each(|queue| queue.end_one(from)),
+            _ => self.queues.iter().flatten().for_each(|queue| queue.end_one(from)),
         }
     }
 
@@ -352,10 +361,10 @@ impl Port {
     }
 }
 
-/// How many exchanges get the rows of a stage.
+/// How many exchanges get the rows of a stage. Not looked up among all exchanges: there may be thousands, each asks.
 fn consumers(plan: &PlacedPlan, producer: StageId) -> usize {
-    let fed = |exchange: &&Exchange| exchange.producer == producer && !exchange.advice;
-    plan.graph().exchanges.iter().filter(fed).count()
+    let outputs = &plan.graph().stages[producer.0 as usize].outputs;
+    outputs.iter().filter(|output| matches!(output, Output::Exchange(_))).count()
 }
 
 /// The input lanes that producers on a rank may send to.

@@ -78,6 +78,8 @@ struct State {
     unheld: usize,
     on_disk: usize,
     open_producers: usize,
+    // The same, by their rank.
+    open_by_rank: Vec<usize>,
     stopped: bool,
     spiller_told: bool,
     failure: Option<Error>,
@@ -106,18 +108,20 @@ pub(crate) enum Popped {
 }
 
 impl LaneQueue {
-    pub fn new(limits: QueueLimits, metrics: Arc<ExchangeMetrics>, producers: usize, ranks: usize) -> Self {
+    /// `producers` is how many lanes of each rank send to it.
+    pub fn new(limits: QueueLimits, metrics: Arc<ExchangeMetrics>, producers: Vec<usize>) -> Self {
         let state = State {
             entries: VecDeque::new(),
             taken: 0,
             unheld: 0,
             on_disk: 0,
-            open_producers: producers,
+            open_producers: producers.iter().sum(),
             stopped: false,
             spiller_told: false,
             failure: None,
             reader: None,
-            owed: vec![Credit::default(); ranks],
+            owed: vec![Credit::default(); producers.len()],
+            open_by_rank: producers,
         };
         Self { state: Mutex::new(state), spill: Mutex::new(None), limits, metrics }
     }
@@ -139,10 +143,11 @@ impl LaneQueue {
         spill
     }
 
-    /// A producer lane has ended.
-    pub fn end_one(&self) {
+    /// A producer lane of a rank has ended.
+    pub fn end_one(&self, from: usize) {
         let mut state = self.state.lock();
         state.open_producers = state.open_producers.saturating_sub(1);
+        state.open_by_rank[from] = state.open_by_rank[from].saturating_sub(1);
         let reader = if state.open_producers == 0 { state.reader.take() } else { None };
         drop(state);
         wake(reader);
@@ -197,10 +202,12 @@ impl LaneQueue {
         Poll::Ready(Popped::Batch(self.fetch(entry.place), credits))
     }
 
-    /// Credits that are worth a message; all of them when the queue is empty, for then somebody may wait for them.
+    /// Credits that are worth a message; all of them when the queue is empty, for then somebody may wait for them. Ranks whose
+    /// producers have all ended wait for nothing.
     fn credits(&self, state: &mut State) -> Vec<(usize, Credit)> {
         let step = if state.entries.is_empty() { 1 } else { self.limits.credit_step };
-        let due = state.owed.iter_mut().enumerate().filter(|(_, owed)| owed.bytes >= step);
+        let open = &state.open_by_rank;
+        let due = state.owed.iter_mut().enumerate().filter(|(rank, owed)| owed.bytes >= step && open[*rank] > 0);
         due.map(|(rank, owed)| (rank, std::mem::take(owed))).collect()
     }
 

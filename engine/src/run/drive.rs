@@ -3,11 +3,17 @@
 //! Bodies spawn their work where they like; what is polled here, on the thread that called [`super::run`], only waits
 //! for it. So this executor is a loop that sleeps until it is woken, and looks up now and then to see whether the other
 //! ranks are still there.
+//!
+//! To wake a thread costs some microseconds, most of them at the expense of who wakes. So where many stages run and all that
+//! this thread was woken for was that some had ended, it lets ends add up for a moment: a program of a thousand short
+//! stages wakes it a few times and not a thousand times.
 
 use std::collections::BTreeSet;
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -30,6 +36,12 @@ const PACE: Duration = Duration::from_millis(10);
 /// How long the bodies of a failed action may take to notice. Then they are dropped.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// While more stages than this run, the end of one is not urgent.
+const MANY: usize = 16;
+
+/// How long ends of stages may add up.
+const ADD_UP: Duration = Duration::from_micros(200);
+
 /// A failure of no stage in particular comes after those of stages.
 const NO_STAGE: u32 = u32::MAX;
 
@@ -41,6 +53,8 @@ pub(super) struct Drive<'a> {
     waiting: Vec<Prepared>,
     running: FuturesUnordered<BoxFuture<'static, Ended>>,
     ended: BTreeSet<StageId>,
+    /// How often bodies were polled.
+    polls: Arc<AtomicUsize>,
     paced: Instant,
     looked: Instant,
 }
@@ -48,7 +62,15 @@ pub(super) struct Drive<'a> {
 impl<'a> Drive<'a> {
     pub fn new(action: &'a Action<'a>, waiting: Vec<Prepared>) -> Self {
         let now = Instant::now();
-        Self { action, waiting, running: FuturesUnordered::new(), ended: BTreeSet::new(), paced: now, looked: now }
+        Self {
+            action,
+            waiting,
+            running: FuturesUnordered::new(),
+            ended: BTreeSet::new(),
+            polls: Arc::default(),
+            paced: now,
+            looked: now,
+        }
     }
 
     /// Until every body has ended well, or something has failed.
@@ -61,6 +83,7 @@ impl<'a> Drive<'a> {
             if self.running.is_empty() {
                 return self.all_ended();
             }
+            let before = (self.polls.load(Ordering::Relaxed), self.ended.len());
             while let Poll::Ready(Some((stage, result))) = self.running.poll_next_unpin(&mut cx) {
                 self.note(stage, result)?;
                 self.start_ready();
@@ -69,10 +92,22 @@ impl<'a> Drive<'a> {
                 return Err(self.failure_of(NO_STAGE, cause));
             }
             if !self.running.is_empty() {
+                if self.only_ends_since(before) {
+                    std::thread::sleep(ADD_UP);
+                }
                 unpark.sleep(self.action.ports.pacer.nap(&waker, LOOK_UP));
                 self.pace_and_look()?;
             }
         }
+    }
+
+    /// Whether stages ended, nothing else happened to any body, and there is enough left to do.
+    fn only_ends_since(&self, (polls, ended): (usize, usize)) -> bool {
+        let ended = self.ended.len() - ended;
+        ended > 0
+            && self.polls.load(Ordering::Relaxed) - polls == ended
+            && self.waiting.is_empty()
+            && self.running.len() > MANY
     }
 
     /// Lets the bodies see that the action was cancelled, so that files and memory are given back before [`super::run`]
@@ -119,7 +154,7 @@ impl<'a> Drive<'a> {
         for prepared in self.waiting.extract_if(.., ready) {
             let stage = prepared.task.stage;
             let body = Arc::clone(&graph.stages[stage.0 as usize].body);
-            self.running.push(run_body(stage, body, prepared).boxed());
+            self.running.push(run_body(stage, body, prepared, Arc::clone(&self.polls)).boxed());
         }
     }
 
@@ -180,14 +215,17 @@ impl<'a> Drive<'a> {
 }
 
 /// Runs a body, times it, and sees to it that it kept its promises.
-async fn run_body(stage: StageId, body: Arc<dyn Body>, prepared: Prepared) -> Ended {
+async fn run_body(stage: StageId, body: Arc<dyn Body>, prepared: Prepared, polls: Arc<AtomicUsize>) -> Ended {
     let Prepared { task, finished } = prepared;
     let (rank, lanes) = (task.rank, task.lanes.len());
     let metrics = Arc::clone(&task.metrics);
     let start = Instant::now();
-    let work = AssertUnwindSafe(async move { body.run(task).await });
+    let mut work = pin!(AssertUnwindSafe(async move { body.run(task).await }).catch_unwind());
+    let work = poll_fn(|cx| {
+        polls.fetch_add(1, Ordering::Relaxed);
+        work.as_mut().poll(cx)
+    });
     let result = work
-        .catch_unwind()
         .await
         .unwrap_or_else(|panic| Err(Error::internal(format!("stage {stage} panicked: {}", panic_text(&*panic)))));
     metrics.wall.add_time(start.elapsed());

@@ -18,7 +18,7 @@ fn queue(limit: usize) -> (LaneQueue, Budget, tempfile::TempDir) {
         temp_dir: directory.path().to_owned(),
         credit_step: 250,
     };
-    (LaneQueue::new(limits, Arc::default(), 2, 3), budget, directory)
+    (LaneQueue::new(limits, Arc::default(), vec![0, 1, 1]), budget, directory)
 }
 
 fn batch(number: i32) -> RecordBatch {
@@ -73,14 +73,24 @@ fn credits_add_up_and_are_flushed_when_the_queue_is_empty() {
 }
 
 #[test]
+fn a_rank_whose_producers_have_ended_gets_no_credits() {
+    let (queue, ..) = queue(1 << 20);
+    push(&queue, 1, 0);
+    push(&queue, 2, 1);
+    queue.end_one(1);
+    let credits = (0..2).map(|_| pop(&queue).unwrap().1).collect::<Vec<_>>();
+    assert_eq!(credits, [vec![], vec![(2, Credit { bytes: 100, batches: 1 })]]);
+}
+
+#[test]
 fn ends_when_every_producer_has_ended() {
     let (queue, ..) = queue(1 << 20);
     let poll = |queue: &LaneQueue| queue.poll_pop(&mut Context::from_waker(&noop_waker()));
-    queue.end_one();
+    queue.end_one(1);
     push(&queue, 0, 7);
     assert_eq!(pop(&queue).unwrap().0, 7);
     assert!(poll(&queue).is_pending());
-    queue.end_one();
+    queue.end_one(2);
     assert!(matches!(poll(&queue), Poll::Ready(Popped::End)));
 }
 

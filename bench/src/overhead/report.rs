@@ -1,0 +1,62 @@
+//! What was measured, as a table and as a record.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use bireme::prelude::{Error, Result};
+use serde::Serialize;
+
+use super::Measured;
+use crate::machine::{self, Machine, Sources};
+
+/// Everything.
+#[derive(Debug, Serialize)]
+pub(super) struct Record {
+    benchmark: &'static str,
+    runs: u32,
+    /// UTC.
+    date: String,
+    #[serde(flatten)]
+    sources: Sources,
+    machine: Machine,
+    cases: Vec<Measured>,
+}
+
+impl Record {
+    pub(super) fn new(runs: u32, cases: Vec<Measured>) -> Self {
+        Self {
+            benchmark: "overhead",
+            runs,
+            date: machine::now(),
+            sources: Sources::probe(),
+            machine: Machine::probe(),
+            cases,
+        }
+    }
+
+    /// A line a case.
+    pub(super) fn print(&self) -> Result<()> {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "Microseconds of a core for a task, best of {}\n", self.runs)?;
+        writeln!(
+            out,
+            "{:<8} {:>5} {:>5} {:>6} {:>12} {:>11} {:>14}",
+            "pattern", "ranks", "cores", "steps", "METG(50 %)", "empty task", "kernel GFLOP/s"
+        )?;
+        for case in &self.cases {
+            let Measured { ranks, cores, steps, .. } = case;
+            let metg = case.metg_us.map_or("not reached".into(), |metg| format!("{metg:.1}"));
+            let empty = case.points.last().map_or(0.0, |point| point.granularity_us);
+            let pattern = case.pattern.name();
+            let rate = case.peak_gflops;
+            writeln!(out, "{pattern:<8} {ranks:>5} {cores:>5} {steps:>6} {metg:>12} {empty:>11.1} {rate:>14.1}")?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self).map_err(|error| Error::internal(error.to_string()))?;
+        let written = std::fs::write(path, text + "\n");
+        written.map_err(|error| Error::from(error).context(format!("writing {}", path.display())))
+    }
+}
