@@ -32,9 +32,10 @@ pub use bireme_connectors::options::{CsvOptions, FileFormatOptions, IpcOptions, 
 pub use bireme_engine::error::{Error, ErrorKind, Result};
 pub use bireme_engine::layout::{Grid, Layout};
 pub use bireme_engine::machine::Machine;
+pub use bireme_engine::peers::Peers;
 pub use frame::{DataFrame, GroupBy};
 /// The bindings that [`Session::from_communicator`] takes its communicator from.
 #[cfg(feature = "mpi")]
 pub use mpi;
-pub use session::{Canceller, Device, Fault, ProgressHandle, ProgressSnapshot, Session, SessionBuilder};
+pub use session::{Canceller, Device, Fault, Leftovers, ProgressHandle, ProgressSnapshot, Session, SessionBuilder};
 pub use write::{WriteFormat, WriteMode, WriteOptions};

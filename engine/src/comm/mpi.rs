@@ -143,7 +143,10 @@ impl MpiCommunicator {
                 Err(error) => return drop(tell.send(Err(error))),
             };
             let shared = Arc::new(Shared::new(world.size));
-            let _ = tell.send(Ok((world.rank, world.size, Arc::clone(&shared))));
+            // Who waited for it may have given up: then nobody will ever use or close it.
+            if tell.send(Ok((world.rank, world.size, Arc::clone(&shared)))).is_err() {
+                return;
+            }
             pump::Pump::new(world, shared, options).run();
         };
         thread::Builder::new().name("bireme-mpi".into()).spawn(pump)?;
