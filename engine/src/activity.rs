@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::stage::StageId;
 
 /// What one rank is doing. Clones are the same rank's.
@@ -60,8 +60,11 @@ impl Activity {
         state.ended.insert(stage);
     }
 
+    /// A lost rank is what the words are for; they need not say it twice.
     pub(crate) fn fails(&self, cause: &Error) {
-        self.state.lock().failure.get_or_insert_with(|| cause.to_string());
+        if cause.kind() != ErrorKind::PeerLost {
+            self.state.lock().failure.get_or_insert_with(|| cause.to_string());
+        }
     }
 }
 
@@ -105,6 +108,7 @@ mod tests {
         check("in action 3, stage s5");
         activity.ends(StageId(5));
         check("in action 3, done with stages s4 s5");
+        activity.fails(&Error::peer_lost("rank 7"));
         activity.fails(&Error::user("why"));
         check("in action 3, done with stages s4 s5, which was ending (error: why)");
         activity.rests();

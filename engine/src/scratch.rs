@@ -74,8 +74,8 @@ mod tests {
         let parts = alive.to_string();
         let [table, _, started] = parts.split('_').collect::<Vec<_>>().try_into().unwrap();
         let dead = format!("bireme-{table}_{dead:x}_{started}-old");
-        let elsewhere = format!("bireme-0_1_1-old");
-        for name in [&dead, &elsewhere, "bireme-notes", "other"] {
+        let elsewhere = "bireme-0_1_1-old";
+        for name in [&dead, elsewhere, "bireme-notes", "other"] {
             fs::create_dir_all(base.path().join(name).join("below")).unwrap();
         }
         let scratch = Scratch::make(base.path()).unwrap();

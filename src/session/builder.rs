@@ -14,6 +14,8 @@ use bireme_engine::comm::local::LocalCommunicator;
 #[cfg(feature = "mpi")]
 use bireme_engine::comm::mpi::{MpiCommunicator, MpiOptions};
 use bireme_engine::control::{Control, DEFAULT_TIMEOUT};
+#[cfg(feature = "mpi")]
+use bireme_engine::error::ErrorKind;
 use bireme_engine::error::{Error, Result};
 use bireme_engine::launch::{self, Launch};
 use bireme_engine::machine::Machine;
@@ -159,7 +161,12 @@ impl SessionBuilder {
         let given = communicator.into();
         let given =
             given.ok_or_else(|| Error::user("this process is in no communicator (its colour was undefined)"))?;
-        self.communicator = Some(MpiCommunicator::over(&given, self.timeout.unwrap_or(DEFAULT_TIMEOUT))?);
+        let started = MpiCommunicator::over(&given, self.timeout.unwrap_or(DEFAULT_TIMEOUT));
+        if started.as_ref().is_err_and(|error| error.kind() == ErrorKind::PeerLost) {
+            // MPI still waits for the other ranks of this communicator, so it must not be freed.
+            std::mem::forget(given);
+        }
+        self.communicator = Some(started?);
         Ok(self)
     }
 

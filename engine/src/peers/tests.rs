@@ -18,7 +18,9 @@ fn pair(child: &Child) -> (Peers, Cancel, Activity, Receiver<()>, Vec<Arc<LocalC
     let cards = vec![Card::own(Path::new("/tmp/mine")), other];
     let peers = Peers::new(0, cards, Some(switchboard), cancel.clone(), activity.clone());
     let (tell, told) = channel();
-    peers.on_loss(move || drop(tell.send(())));
+    peers.on_loss(move || {
+        let _ = tell.send(());
+    });
     peers.shared.state.lock().watch = watch::start(&peers.shared).unwrap();
     (peers, cancel, activity, told, group)
 }
