@@ -34,9 +34,10 @@ pub use bireme_engine::layout::{Grid, Layout};
 pub use bireme_engine::machine::{Cluster, Machine, Rates};
 /// Who decides what a plan leaves open: how joins between ranks meet, and where lanes run.
 pub use bireme_planner::place as mapper;
+pub use bireme_engine::peers::Peers;
 pub use frame::{DataFrame, GroupBy};
 /// The bindings that [`Session::from_communicator`] takes its communicator from.
 #[cfg(feature = "mpi")]
 pub use mpi;
-pub use session::{Canceller, Device, Fault, ProgressHandle, ProgressSnapshot, Session, SessionBuilder};
+pub use session::{Canceller, Device, Fault, Leftovers, ProgressHandle, ProgressSnapshot, Session, SessionBuilder};
 pub use write::{WriteFormat, WriteMode, WriteOptions};

@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use bireme_connectors::write::{
     CsvWriteOptions, IpcWriteOptions, JsonWriteOptions, Layout, ParquetCompression, ParquetWriteOptions, WriteFormat,
     WriteMode, WriteOptions,
 };
-use bireme_connectors::write::{FileSink, check_target};
+use bireme_connectors::write::{FileSink, Job, check_target, clear_dead_jobs};
 use bireme_engine::error::{Error, Result};
 use bireme_planner::Delivery;
 use datafusion::logical_expr::LogicalPlan;
@@ -79,26 +78,34 @@ impl Session {
     }
 
     /// Runs a query into files: every rank writes its lanes into a hidden job folder, and rank 0 moves them into place
-    /// when all ranks have agreed that all went well.
+    /// when all ranks have agreed that all went well. Where they do not, rank 0 takes the folder away; if a rank was lost it may
+    /// be that one, so every survivor does.
     pub(crate) fn write(&self, program: &LogicalPlan, target: &str, mut options: WriteOptions) -> Result<u64> {
         if options.mode == WriteMode::Create && self.overwrites() {
             options.mode = WriteMode::Overwrite;
         }
         let mode = options.mode;
-        let job = self.decide_on_root("check target", || check_target(target, mode).map(|()| new_job()))?;
+        let job = self.decide_on_root("check target", || {
+            clear_dead_jobs(target)?;
+            check_target(target, mode).map(|()| Job::next())
+        })?;
         let schema = Arc::new(program.schema().as_arrow().clone());
         let sink = Arc::new(FileSink::new(target, schema, options, &job)?);
         let delivery = if sink.single_lane() { Delivery::Root } else { Delivery::Lanes };
+        let leftovers = self.leftovers();
+        let writing = leftovers.writing(&sink);
         let written = self.act(program, delivery, |_| Arc::clone(&sink) as _).and_then(|acted| {
             let rows = acted.iter().filter_map(|acted| {
                 let last = acted.planned.placed.graph().stages.last()?.id;
                 Some(acted.report.stage(last)?.rows)
             });
             let (files, rows) = self.sum_over_ranks("files written", (sink.files_written(), rows.sum::<u64>()))?;
+            // From here on the files are rank 0's, which may be moving them: nobody else may take them away.
+            drop(writing);
             self.decide_on_root("publish", || sink.publish(files))?;
             Ok(rows)
         });
-        if written.is_err() && self.is_root() {
+        if written.is_err() && (self.is_root() || self.peers().lost().is_some()) {
             // The first error is the one to report; what could not be removed is said in the log.
             if let Err(error) = sink.abort() {
                 tracing::warn!(%error, target, "removing an unfinished result");
@@ -106,13 +113,6 @@ impl Session {
         }
         written
     }
-}
-
-/// A name no other job has: time, process and a counter.
-fn new_job() -> String {
-    static JOBS: AtomicU64 = AtomicU64::new(0);
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    format!("{:x}-{:x}-{:x}", now.as_micros(), std::process::id(), JOBS.fetch_add(1, Ordering::Relaxed))
 }
 
 /// The options of a COPY; what is understood is taken out.

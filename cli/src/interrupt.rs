@@ -1,7 +1,11 @@
 //! Ctrl-C and SIGTERM: the first signal asks the running action to end, a second one ends the process at once.
 //!
 //! An action ends at its next batch, which may take seconds. A launcher does not wait that long: a second after its
-//! SIGTERM comes a SIGKILL. So a launched process that has not ended by then takes its temporary files away and leaves.
+//! SIGTERM comes a SIGKILL. So a launched process that has not ended by then takes its temporary files and its half-written
+//! result away and leaves.
+//!
+//! Launchers also send SIGTERM when a rank was lost. Then the session says so (`bireme::Peers`), and nothing is added here; a
+//! process that has not ended some seconds after a loss leaves likewise, should its launcher let it live.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,8 +14,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bireme::Canceller;
+use bireme::engine::peers::loss_was_said;
 use bireme::prelude::{Error, Result};
+use bireme::{Canceller, Leftovers, Peers, Session};
 
 use crate::{launcher, report};
 
@@ -22,14 +27,27 @@ const SAME_WISH: Duration = Duration::from_millis(500);
 /// How long a launched process may take to end in order: launchers kill after a second.
 const LAUNCHER_WAITS: Duration = Duration::from_millis(700);
 
+/// How long a process may take to end after a rank was lost.
+const AFTER_LOSS: Duration = Duration::from_secs(5);
+
+const BY_SIGNAL: &str = "interrupted by a signal";
+
 /// Whether a signal came that nobody has acted upon.
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 /// What to cancel.
-static CANCELLER: Mutex<Option<Canceller>> = Mutex::new(None);
+static SESSION: Mutex<Option<Interrupted>> = Mutex::new(None);
 /// What must not be left behind when the process ends at once.
-static LEFTOVERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+static LEFTOVERS: Mutex<Vec<Leftovers>> = Mutex::new(Vec::new());
+static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 /// When the first signal came.
 static FIRST: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// What a signal does something to; does not keep the session alive.
+#[derive(Clone)]
+struct Interrupted {
+    canceller: Canceller,
+    peers: Peers,
+}
 
 /// Takes over SIGINT, SIGTERM and SIGHUP for the rest of the process.
 pub(crate) fn install() {
@@ -38,14 +56,17 @@ pub(crate) fn install() {
     }
 }
 
-/// Says what a signal cancels from now on.
-pub(crate) fn cancels(canceller: Canceller) {
-    *lock(&CANCELLER) = Some(canceller);
+/// Says which session a signal cancels from now on, and what of it must not be left behind.
+pub(crate) fn cancels(session: &Session) {
+    lock(&LEFTOVERS).push(session.leftovers());
+    let peers = session.peers();
+    peers.on_loss(|| drop(thread::spawn(leave_after_loss)));
+    *lock(&SESSION) = Some(Interrupted { canceller: session.canceller(), peers });
 }
 
 /// Says what to take away when the process ends at once.
 pub(crate) fn takes_away(folder: PathBuf) {
-    lock(&LEFTOVERS).push(folder);
+    lock(&FOLDERS).push(folder);
 }
 
 /// Whether a signal came.
@@ -58,12 +79,12 @@ pub(crate) fn requested() -> bool {
 /// # Errors
 /// A signal came.
 pub(crate) fn check() -> Result<()> {
-    if requested() { Err(Error::cancelled("interrupted by a signal")) } else { Ok(()) }
+    if requested() { Err(Error::cancelled(BY_SIGNAL)) } else { Ok(()) }
 }
 
 /// Forgets a signal and what it cancelled: the shell goes on after a cancelled statement.
 pub(crate) fn reset() {
-    *lock(&CANCELLER) = None;
+    *lock(&SESSION) = None;
     *lock(&FIRST) = None;
     REQUESTED.store(false, Ordering::Release);
 }
@@ -83,7 +104,10 @@ fn on_signal() {
 
 /// Ends the process at once.
 fn leave() -> ! {
-    for folder in lock(&LEFTOVERS).drain(..) {
+    // Locked until the end: another thread that wants to leave waits here until all is removed.
+    let leftovers = lock(&LEFTOVERS);
+    leftovers.iter().for_each(Leftovers::remove);
+    for folder in lock(&FOLDERS).drain(..) {
         // It may be gone already, and there is nobody to tell.
         let _ = fs::remove_dir_all(folder);
     }
@@ -91,22 +115,38 @@ fn leave() -> ! {
     unsafe { libc::_exit(i32::from(report::OTHER_FAILURE)) }
 }
 
+fn leave_after_loss() {
+    thread::sleep(AFTER_LOSS);
+    leave();
+}
+
 /// A signal may come just before an action starts, when there is nothing to cancel yet: so it is said again.
 fn cancel_until_it_ends() {
     let started = Instant::now();
+    let mut why = None;
     while requested() {
-        let canceller = lock(&CANCELLER).clone();
-        if let Some(canceller) = canceller {
-            canceller.cancel("interrupted by a signal");
+        let session = lock(&SESSION).clone();
+        if let Some(Interrupted { canceller, peers }) = session {
+            let why = why.get_or_insert_with(|| reason(&peers));
+            canceller.cancel(why);
         }
         if launcher::launched() && started.elapsed() > LAUNCHER_WAITS {
-            if launcher::rank() == 0 {
-                report::line(Error::cancelled("interrupted by a signal"));
+            if launcher::rank() == 0 && !loss_was_said() {
+                report::line(Error::cancelled(why.as_deref().unwrap_or(BY_SIGNAL)));
             }
             leave();
         }
         thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// What the signal means: a launcher sends it after a loss, and then the session says which. If nobody is lost, whoever goes now
+/// was told to.
+fn reason(peers: &Peers) -> String {
+    if peers.look().is_none() {
+        peers.stand_down();
+    }
+    if launcher::launched() { format!("{BY_SIGNAL}; {}", peers.story()) } else { BY_SIGNAL.to_owned() }
 }
 
 fn lock<T>(mutex: &'static Mutex<T>) -> MutexGuard<'static, T> {

@@ -104,8 +104,7 @@ impl EngineOptions {
         }
         let session = builder.build()?;
         report::ranks_have_met();
-        interrupt::cancels(session.canceller());
-        interrupt::takes_away(session.temp_dir());
+        interrupt::cancels(&session);
         Ok(session)
     }
 

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bireme::engine::peers::loss_was_said;
 use bireme::prelude::{Error, ErrorKind};
 
 use crate::{interrupt, launcher};
@@ -31,8 +32,12 @@ pub(crate) fn line(text: impl Display) {
     let _ = writeln!(stderr(), "{text}");
 }
 
-/// Reports the failure of a command and gives its exit code.
+/// Reports the failure of a command and gives its exit code. If a rank was lost the session has said so when it happened, and
+/// whatever failed since follows from that.
 pub(crate) fn failure(error: &Error) -> ExitCode {
+    if loss_was_said() {
+        return ExitCode::from(OTHER_FAILURE);
+    }
     let rank = launcher::rank();
     let alone = !RANKS_MET.load(Ordering::Relaxed);
     if rank == 0 {

@@ -16,7 +16,7 @@ use bireme_engine::comm::{Communicator, conformance};
 fn main() -> ExitCode {
     let sizes: Vec<usize> = std::env::args().skip(1).filter_map(|size| size.parse().ok()).collect();
     let options = match sizes[..] {
-        [chunk, inline] => MpiOptions { chunk, inline },
+        [chunk, inline] => MpiOptions { chunk, inline, ..MpiOptions::default() },
         _ => MpiOptions::default(),
     };
     let comm = match MpiCommunicator::init_with(options) {

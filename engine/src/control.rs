@@ -193,6 +193,8 @@ impl Control {
         let start = Instant::now();
         // When a cancelled rank began to wait for the others to end as well.
         let mut leaving = None;
+        // Who seemed lost at the last look-up. Letters of a rank that has left may still be on their way.
+        let mut suspect = None;
         loop {
             // Short naps, for the end of the wait depends on more than letters.
             let nap = (Instant::now() + LOOK_UP).min(start + self.timeout.max(LOOK_UP));
@@ -202,9 +204,11 @@ impl Control {
                 return self.open_letters(label, letters?);
             }
             let missing = self.missing(sequence, from);
-            if let Some((rank, story)) = self.switchboard.find_lost(&missing, self.timeout) {
+            let lost = self.switchboard.find_lost(&missing, self.timeout);
+            if let Some((rank, story)) = lost.as_ref().filter(|(rank, _)| suspect == Some(*rank)) {
                 return Err(self.give_up(Error::peer_lost(format!("rank {rank} is lost before \"{label}\": {story}"))));
             }
+            suspect = lost.map(|(rank, _)| rank);
             match patience {
                 Patience::TimeOut if start.elapsed() >= self.timeout => {
                     return Err(self.give_up(self.late(&missing, label, sequence)));

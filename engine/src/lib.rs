@@ -3,6 +3,7 @@
 //! The engine knows neither SQL nor DataFusion nor any particular operator. The planner hands it a
 //! [`stage::PlacedPlan`]; [`run::run`] runs this rank's part of it, moving batches over a [`comm::Communicator`].
 
+pub mod activity;
 pub mod block_on;
 pub mod budget;
 pub mod cancel;
@@ -16,7 +17,10 @@ pub mod layout;
 pub mod machine;
 pub mod metrics;
 pub mod morsel;
+pub mod peers;
+pub mod process;
 pub mod run;
+pub mod scratch;
 pub mod spill;
 pub mod stage;
 pub mod switchboard;

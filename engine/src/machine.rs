@@ -148,12 +148,12 @@ pub fn host_id() -> String {
     }
 }
 
-fn host() -> String {
+pub(crate) fn host() -> String {
     read("/proc/sys/kernel/hostname").or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_else(|| "localhost".into())
 }
 
 /// A file's text without surrounding space; `None` if it is not there or empty.
-fn read(path: impl AsRef<Path>) -> Option<String> {
+pub(crate) fn read(path: impl AsRef<Path>) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_owned())

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use bincode::{Decode, Encode};
 
 use self::drive::Drive;
+use crate::activity::Activity;
 use crate::budget::Budget;
 use crate::cancel::{Cancel, Watch};
 use crate::control::{Control, DEFAULT_TIMEOUT};
@@ -82,6 +83,8 @@ pub struct RankContext {
     pub cancel: Cancel,
     /// What a progress bar shows.
     pub progress: Progress,
+    /// What is said if a rank is lost meanwhile.
+    pub activity: Activity,
 }
 
 impl RankContext {
@@ -96,6 +99,7 @@ impl RankContext {
             timeout: DEFAULT_TIMEOUT,
             cancel: Cancel::new(),
             progress: Progress::new(),
+            activity: Activity::default(),
         }
     }
 
@@ -178,6 +182,7 @@ impl<'a> Action<'a> {
             switchboard.send_to_others(&Message::Poison { action: number, error: cause.clone() });
         });
         context.switchboard.open(number, Arc::clone(&ports));
+        context.activity.runs(number);
         let rank = context.switchboard.rank();
         let here = plan.graph().stages.iter().filter(|stage| plan.lane_ranks(stage.id).contains(&rank));
         let metrics = here.map(|stage| (stage.id, Arc::default())).collect();
@@ -197,6 +202,7 @@ impl<'a> Action<'a> {
         };
         let Err(mut failure) = result else { return Ok(()) };
         tracing::debug!(rank = self.rank(), stage = failure.stage, error = %failure.error, "action failed");
+        self.context.activity.fails(&failure.error);
         self.cancel.cancel(failure.error.clone());
         self.context.switchboard.send_to_others(&Message::Poison { action: self.number, error: failure.error.clone() });
         if let Some(mut drive) = drive {
@@ -319,6 +325,7 @@ impl<'a> Action<'a> {
 
 impl Drop for Action<'_> {
     fn drop(&mut self) {
+        self.context.activity.rests();
         self.context.switchboard.close(self.number);
     }
 }

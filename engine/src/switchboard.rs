@@ -134,6 +134,14 @@ impl Switchboard {
         self.send_to_others(&Message::Abort { error: error.clone() });
     }
 
+    /// Ends every wait on this rank, for collectives, exchanges and the others' goodbyes, and tells the others: nobody waits
+    /// for a rank that is lost.
+    pub(crate) fn end_waits(&self, error: &Error) {
+        self.shared.end_waits(error);
+        self.abort(error);
+        self.shared.communicator.abandon(error);
+    }
+
     pub(crate) fn send(&self, to: usize, message: &Message, buffers: Vec<Buffer>) -> Result<()> {
         let header = bincode::encode_to_vec(message, bincode::config::standard())
             .map_err(|error| Error::internal(format!("encoding a message to rank {to}: {error}")))?;
@@ -149,9 +157,13 @@ impl Switchboard {
         }
     }
 
-    /// Of these ranks, the first that is gone or has been silent for longer than `timeout`, and what is known of it.
+    /// Of these ranks, the first that is gone or has been silent for longer than `timeout`, and what is known of it. What a
+    /// rank sent before it left may still be on its way to the mailbox.
     pub(crate) fn find_lost(&self, ranks: &[usize], timeout: Duration) -> Option<(usize, String)> {
         ranks.iter().filter(|&&rank| rank != self.rank()).find_map(|&rank| {
+            if self.shared.communicator.has_left(rank) {
+                return Some((rank, "it has closed its session".to_owned()));
+            }
             let silence = self.shared.communicator.silence(rank);
             if silence > timeout {
                 return Some((rank, format!("it was last heard of {} s ago", silence.as_secs())));
@@ -235,18 +247,20 @@ impl Shared {
                     mailbox.letters.insert((sequence, from), (label, bytes));
                 });
             }
-            Message::Abort { error } => {
-                let running = self.actions.lock().open.values().cloned().collect::<Vec<_>>();
-                for ports in running {
-                    ports.cancel.cancel(error.clone());
-                }
-                self.post(|mailbox| {
-                    mailbox.aborted.get_or_insert(error);
-                });
-            }
+            Message::Abort { error } => self.end_waits(&error),
             Message::Ping => {}
             message => self.dispatch(from, message, frame.buffers),
         }
+    }
+
+    fn end_waits(&self, error: &Error) {
+        let running = self.actions.lock().open.values().cloned().collect::<Vec<_>>();
+        for ports in running {
+            ports.cancel.cancel(error.clone());
+        }
+        self.post(|mailbox| {
+            mailbox.aborted.get_or_insert_with(|| error.clone());
+        });
     }
 
     fn post(&self, change: impl FnOnce(&mut Mailbox)) {

@@ -6,18 +6,23 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use bireme_connectors::store::register_stores;
+use bireme_engine::activity::Activity;
 use bireme_engine::budget::Budget;
 use bireme_engine::cancel::Cancel;
 use bireme_engine::comm::Communicator;
 use bireme_engine::comm::local::LocalCommunicator;
 #[cfg(feature = "mpi")]
-use bireme_engine::comm::mpi::MpiCommunicator;
+use bireme_engine::comm::mpi::{MpiCommunicator, MpiOptions};
 use bireme_engine::control::{Control, DEFAULT_TIMEOUT};
+#[cfg(feature = "mpi")]
+use bireme_engine::error::ErrorKind;
 use bireme_engine::error::{Error, Result};
 use bireme_engine::launch::{self, Launch};
 use bireme_engine::machine::{Cluster, Machine};
 use bireme_engine::metrics::Progress;
+use bireme_engine::peers::{Card, Peers};
 use bireme_engine::run::RankContext;
+use bireme_engine::scratch::Scratch;
 use bireme_engine::switchboard::Switchboard;
 use bireme_engine::workers::Workers;
 use bireme_operators::errors::from_datafusion;
@@ -36,8 +41,9 @@ use parking_lot::Mutex;
 
 use super::cluster;
 use super::leaves::SessionLeaves;
+use super::leftovers::Leftovers;
 use super::morsels::SessionMorsels;
-use super::rank::{Rank, check_temp_dir};
+use super::rank::Rank;
 use super::{Inner, Options, Session};
 
 /// On what stages run by preference.
@@ -170,7 +176,7 @@ impl SessionBuilder {
         Ok(self)
     }
 
-    /// How long a rank waits for another that gives no sign, 10 minutes by default.
+    /// How long a rank waits for another that gives no sign, 10 minutes by default. To be set before a communicator is given.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -193,7 +199,12 @@ impl SessionBuilder {
         let given = communicator.into();
         let given =
             given.ok_or_else(|| Error::user("this process is in no communicator (its colour was undefined)"))?;
-        self.communicator = Some(MpiCommunicator::over(&given)?);
+        let started = MpiCommunicator::over(&given, self.timeout.unwrap_or(DEFAULT_TIMEOUT));
+        if started.as_ref().is_err_and(|error| error.kind() == ErrorKind::PeerLost) {
+            // MPI still waits for the other ranks of this communicator, so it must not be freed.
+            std::mem::forget(given);
+        }
+        self.communicator = Some(started?);
         Ok(self)
     }
 
@@ -223,9 +234,18 @@ impl SessionBuilder {
         let switchboards = switchboards.collect::<Vec<_>>();
         let control = Control::new(switchboards[0].clone(), cancel.clone(), timeout);
 
+        let activity = Activity::default();
+        let scratch = Scratch::make(&self.temp_dir.clone().unwrap_or_else(std::env::temp_dir));
+        let peers = if size > here {
+            let card = scratch.as_ref().map(|scratch| Card::own(scratch.path())).map_err(Clone::clone);
+            Peers::meet(&switchboards[0], &control, cancel.clone(), activity.clone(), card)?
+        } else {
+            Peers::none()
+        };
+        let scratch = scratch?;
+
         let machine = Machine::probe(size, first);
         let threads = self.threads_per_rank(&machine, &launch, here, &control)?;
-        let temp = self.make_temp_dir()?;
         let progress = Progress::new();
         let cluster = match self.cluster.clone() {
             Some(cluster) => cluster,
@@ -235,9 +255,10 @@ impl SessionBuilder {
             builder: &self,
             threads,
             cluster: &cluster,
-            temp: temp.path(),
+            temp: scratch.path(),
             cancel: &cancel,
             progress: &progress,
+            activity: &activity,
             here,
             timeout,
         };
@@ -265,7 +286,9 @@ impl SessionBuilder {
             cluster: cluster.clone(),
             only_plans: self.cluster.is_some(),
             closed: AtomicBool::new(false),
-            temp,
+            leftovers: Leftovers::new(scratch.path().to_path_buf(), peers.clone()),
+            peers,
+            scratch,
         };
         Ok(Session { inner: Arc::new(inner) })
     }
@@ -297,7 +320,9 @@ impl SessionBuilder {
         }
         #[cfg(feature = "mpi")]
         if launch.ranks > 1 {
-            let communicator: Arc<dyn Communicator> = MpiCommunicator::init()?;
+            let patience = self.timeout.unwrap_or(DEFAULT_TIMEOUT);
+            let options = MpiOptions { patience, ..MpiOptions::default() };
+            let communicator: Arc<dyn Communicator> = MpiCommunicator::init_with(options)?;
             return Ok(vec![communicator]);
         }
         let _ = launch;
@@ -324,17 +349,6 @@ impl SessionBuilder {
         });
         let threads = (threads / here).max(1);
         if control.ranks() > here { control.decide_on_root("threads", || Ok(threads)) } else { Ok(threads) }
-    }
-
-    fn make_temp_dir(&self) -> Result<tempfile::TempDir> {
-        let base = self.temp_dir.clone().unwrap_or_else(std::env::temp_dir);
-        let made = std::fs::create_dir_all(&base)
-            .and_then(|()| tempfile::Builder::new().prefix("bireme-").tempdir_in(&base))
-            .map_err(|error| {
-                Error::from(error).context(format!("making a temporary directory in {}", base.display()))
-            })?;
-        check_temp_dir(made.path())?;
-        Ok(made)
     }
 
     /// DataFusion's context, for making programs.
@@ -364,6 +378,7 @@ struct Start<'a> {
     temp: &'a std::path::Path,
     cancel: &'a Cancel,
     progress: &'a Progress,
+    activity: &'a Activity,
     here: usize,
     timeout: Duration,
 }
@@ -391,6 +406,9 @@ impl Start<'_> {
         context.timeout = self.timeout;
         context.cancel = self.cancel.clone();
         context.progress = self.progress.clone();
+        if self.here == 1 {
+            context.activity = self.activity.clone();
+        }
         let control = context.control();
         Ok(Rank {
             number,

@@ -9,6 +9,7 @@ mod collected;
 mod create;
 mod insert;
 mod leaves;
+mod leftovers;
 mod local;
 mod morsels;
 mod persist;
@@ -27,10 +28,13 @@ use bireme_engine::cancel::Cancel;
 use bireme_engine::error::{Error, Result};
 use bireme_engine::machine::{Cluster, Machine, Rates};
 use bireme_engine::metrics::Progress;
+use bireme_engine::peers::Peers;
+use bireme_engine::scratch::Scratch;
 use datafusion::prelude::SessionContext;
 use parking_lot::Mutex;
 
 pub use builder::{Device, Fault, SessionBuilder};
+pub use leftovers::Leftovers;
 pub use progress::{Canceller, ProgressHandle, ProgressSnapshot};
 use rank::Rank;
 
@@ -78,8 +82,11 @@ struct Inner {
     /// Plans are for a machine that is not there.
     only_plans: bool,
     closed: AtomicBool,
+    /// The processes of the other ranks.
+    peers: Peers,
+    leftovers: Leftovers,
     // Removed with everything in it when the session ends.
-    temp: tempfile::TempDir,
+    scratch: Scratch,
 }
 
 /// What the builder was told, with defaults filled in.
@@ -169,12 +176,22 @@ impl Session {
 
     /// The directory of this session's temporary files.
     pub fn temp_dir(&self) -> PathBuf {
-        self.inner.temp.path().to_path_buf()
+        self.inner.scratch.path().to_path_buf()
     }
 
     /// A handle with which another thread can stop what runs.
     pub fn canceller(&self) -> Canceller {
         Canceller::new(self.inner.cancel.clone())
+    }
+
+    /// What is known of the processes of the other ranks: whether one is lost, and what this rank was doing then.
+    pub fn peers(&self) -> Peers {
+        self.inner.peers.clone()
+    }
+
+    /// What to take away if this process must end at once.
+    pub fn leftovers(&self) -> Leftovers {
+        self.inner.leftovers.clone()
     }
 
     /// A handle with which another thread can see how far the current action is.
@@ -201,7 +218,7 @@ impl Session {
     /// Ends the ranks. Every rank calls it, after its last action; a dropped session closes itself.
     ///
     /// # Errors
-    /// Another rank does not arrive in time.
+    /// Another rank does not arrive in time, or was lost.
     pub fn close(&self) -> Result<()> {
         self.inner.close()
     }
@@ -299,6 +316,17 @@ impl Inner {
         if self.closed.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
+        self.peers.close();
+        let closed = self.close_ranks();
+        self.peers.end();
+        let lost = self.peers.lost();
+        if lost.is_some() {
+            self.leftovers.remove_of_lost();
+        }
+        lost.map_or(closed, Err)
+    }
+
+    fn close_ranks(&self) -> Result<()> {
         let timeout = self.options.timeout;
         match self.ranks.as_slice() {
             [rank] => rank.communicator.close(timeout),

@@ -1,6 +1,5 @@
 //! One rank of a job, as far as it lives in this process.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -60,6 +59,13 @@ pub(crate) struct Acted {
 impl Rank {
     /// Plans, agrees with the other ranks, and runs.
     pub fn act(&self, state: SessionState, action: &Action<'_>, sink: Arc<dyn Sink>) -> Result<Acted> {
+        self.context.activity.plans(action.number);
+        let acted = self.plan_and_run(state, action, sink);
+        self.context.activity.rests();
+        acted
+    }
+
+    fn plan_and_run(&self, state: SessionState, action: &Action<'_>, sink: Arc<dyn Sink>) -> Result<Acted> {
         let started = Instant::now();
         let planned = self.plan(state, action.program, Goal { delivery: action.delivery, sink }, action.clock);
         let planned = planned.and_then(|planned| self.check_files(&planned.physical).map(|()| planned));
@@ -113,11 +119,4 @@ impl Rank {
         let planner = Planner { cluster: self.cluster.clone(), mapper, world };
         planner.plan(&state, program, &goal)
     }
-}
-
-/// Makes sure that spill files can be written before anything depends on it.
-pub(crate) fn check_temp_dir(path: &Path) -> Result<()> {
-    tempfile::tempfile_in(path)
-        .map(drop)
-        .map_err(|error| Error::from(error).context(format!("using {} for temporary files", path.display())))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bireme::engine::budget::Budget;
 use bireme::engine::comm::Communicator as _;
 use bireme::engine::comm::mpi::MpiCommunicator;
+use bireme::engine::control::DEFAULT_TIMEOUT;
 use bireme::engine::run::RankContext;
 use bireme::engine::stage::Route;
 use bireme::engine::switchboard::Switchboard;
@@ -36,7 +37,7 @@ pub(crate) fn run(arguments: &ShuffleWorker) -> Result<()> {
     let started = mpi::initialize_with_threading(Threading::Multiple);
     let (universe, _) = started.ok_or_else(|| Error::internal("MPI runs already"))?;
     let world = universe.world();
-    let communicator = MpiCommunicator::over(&world)?;
+    let communicator = MpiCommunicator::over(&world, DEFAULT_TIMEOUT)?;
     let context = RankContext::new(Switchboard::new(Arc::clone(&communicator) as _));
     let mut rank = Rank { world, context, actions: 0, runs: arguments.runs };
     for &bytes in &arguments.bytes {

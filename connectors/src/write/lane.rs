@@ -13,6 +13,7 @@ use bireme_engine::stage::LaneSink;
 use bireme_engine::{Error, Result};
 
 use super::encode::Encoder;
+use super::job::Job;
 use super::options::WriteFormat;
 use crate::{error, hive};
 
@@ -20,7 +21,7 @@ use crate::{error, hive};
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) stage: PathBuf,
-    pub(crate) job: String,
+    pub(crate) job: Job,
     pub(crate) format: WriteFormat,
     /// The columns of the files.
     pub(crate) file_schema: SchemaRef,
@@ -101,7 +102,7 @@ impl FileLane {
 }
 
 /// `part-00003-7f3a.parquet`
-pub(crate) fn part_name(lane: usize, times: usize, job: &str, format: &WriteFormat) -> String {
+pub(crate) fn part_name(lane: usize, times: usize, job: &Job, format: &WriteFormat) -> String {
     let again = if times == 0 { String::new() } else { format!("-{times}") };
     format!("part-{lane:05}{again}-{job}.{}", format.extension())
 }

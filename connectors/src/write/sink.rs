@@ -8,6 +8,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use bireme_engine::stage::{LaneSink, Sink};
 use bireme_engine::{Error, Result};
 
+use super::job::Job;
 use super::lane::{FileLane, Shared, part_name, write_empty};
 use super::options::{Layout, WriteFormat, WriteMode, WriteOptions};
 use super::target;
@@ -34,10 +35,7 @@ impl FileSink {
     ///
     /// # Errors
     /// The columns cannot be written in this format, or a partition column is not there.
-    pub fn new(target: &str, schema: SchemaRef, options: WriteOptions, job: &str) -> Result<Self> {
-        if job.is_empty() || job.contains(['/', '\0']) {
-            return Err(Error::internal(format!("{job:?} cannot be part of a file name")));
-        }
+    pub fn new(target: &str, schema: SchemaRef, options: WriteOptions, job: &Job) -> Result<Self> {
         let path = target::path_of(target)?;
         let layout = options.layout.unwrap_or_else(|| Layout::of(target));
         if layout == Layout::SingleFile && !options.partition_by.is_empty() {
@@ -53,12 +51,12 @@ impl FileSink {
             return Err(Error::user(format!("writing to {target}: there is no column left for the files themselves")));
         }
         let stage = match (options.mode, layout) {
-            (WriteMode::Append, Layout::Directory) if path.is_dir() => path.join(format!(".bireme-{job}")),
+            (WriteMode::Append, Layout::Directory) if path.is_dir() => path.join(job.hidden()),
             _ => target::beside(&path, job, "new"),
         };
         let shared = Shared {
             stage,
-            job: job.to_string(),
+            job: job.clone(),
             format: options.format,
             // What queries note about columns is no part of the data.
             file_schema: Arc::new(Schema::new(schema.project(&file_columns)?.fields().clone())),

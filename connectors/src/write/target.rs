@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bireme_engine::{Error, Result};
 
+use super::job::Job;
 use super::options::{Layout, WriteMode};
 use crate::error;
 use crate::location::Location;
@@ -83,7 +84,8 @@ fn check_writable(path: &Path, target: &str) -> Result<()> {
     if !place.is_dir() {
         return Err(Error::user(format!("writing to {target}: {} is not a directory", place.display())));
     }
-    match tempfile::Builder::new().prefix(".bireme-").tempfile_in(place) {
+    // It has no name, so nothing is left of it.
+    match tempfile::tempfile_in(place) {
         Ok(_) => Ok(()),
         Err(cause) => Err(error::io(&cause, format!("writing to {target}"))),
     }
@@ -112,7 +114,7 @@ pub(crate) fn parts(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Puts the finished folder where the target is to be, at one stroke where the file system can.
-pub(crate) fn place_directory(stage: &Path, target: &Path, mode: WriteMode, job: &str) -> Result<()> {
+pub(crate) fn place_directory(stage: &Path, target: &Path, mode: WriteMode, job: &Job) -> Result<()> {
     match (mode, target.exists()) {
         (WriteMode::Append, true) => {
             for part in parts(stage)? {
@@ -143,9 +145,9 @@ pub(crate) fn place_directory(stage: &Path, target: &Path, mode: WriteMode, job:
 }
 
 /// A hidden name in the target's directory.
-pub(crate) fn beside(target: &Path, job: &str, suffix: &str) -> PathBuf {
+pub(crate) fn beside(target: &Path, job: &Job, suffix: &str) -> PathBuf {
     let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    target.parent().unwrap_or(target).join(format!(".bireme-{job}-{name}-{suffix}"))
+    target.parent().unwrap_or(target).join(format!("{}-{name}-{suffix}", job.hidden()))
 }
 
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {

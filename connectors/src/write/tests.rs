@@ -73,7 +73,9 @@ async fn every_format_comes_back() {
     for format in formats() {
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("out");
-        let sink = FileSink::new(target.to_str().unwrap(), schema(), WriteOptions::new(format.clone()), "7f").unwrap();
+        let sink =
+            FileSink::new(target.to_str().unwrap(), schema(), WriteOptions::new(format.clone()), &Job::named("7f"))
+                .unwrap();
         write(&sink, &[0..40, 40..40, 40..100]).unwrap();
         assert!(!target.exists(), "nothing is seen before it is published");
         assert_eq!(sink.publish(sink.files_written()).unwrap(), 2);
@@ -90,7 +92,9 @@ async fn one_file_when_the_name_says_so() {
     for format in formats() {
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join(format!("out.{}", format.extension()));
-        let sink = FileSink::new(target.to_str().unwrap(), schema(), WriteOptions::new(format.clone()), "7f").unwrap();
+        let sink =
+            FileSink::new(target.to_str().unwrap(), schema(), WriteOptions::new(format.clone()), &Job::named("7f"))
+                .unwrap();
         assert!(sink.single_lane());
         write(&sink, &[0..100]).unwrap();
         sink.publish(1).unwrap();
@@ -109,7 +113,7 @@ async fn partitions_become_directories() {
         let mut options = WriteOptions::new(format.clone());
         options.partition_by = vec!["k".into()];
         options.open_files = open_files;
-        let sink = FileSink::new(target.to_str().unwrap(), schema(), options, "7f").unwrap();
+        let sink = FileSink::new(target.to_str().unwrap(), schema(), options, &Job::named("7f")).unwrap();
         write(&sink, &[0..50, 50..100]).unwrap();
         sink.publish(sink.files_written()).unwrap();
         let found = names(&target);
@@ -127,7 +131,8 @@ async fn nothing_is_left_of_what_failed() {
     let directory = tempfile::tempdir().unwrap();
     let target = directory.path().join("deep/er/out");
     for format in formats() {
-        let sink = FileSink::new(target.to_str().unwrap(), schema(), WriteOptions::new(format), "7f").unwrap();
+        let sink =
+            FileSink::new(target.to_str().unwrap(), schema(), WriteOptions::new(format), &Job::named("7f")).unwrap();
         let mut part = sink.open(0, 0).unwrap();
         part.write(batch(0..10)).unwrap();
         assert_eq!(names(directory.path()).len(), 1);
@@ -185,7 +190,7 @@ async fn overwrite_and_append() {
             let mut options = WriteOptions::new(format.clone());
             options.mode = mode;
             check_target(target.to_str().unwrap(), mode).unwrap();
-            let sink = FileSink::new(target.to_str().unwrap(), schema(), options, job).unwrap();
+            let sink = FileSink::new(target.to_str().unwrap(), schema(), options, &Job::named(job)).unwrap();
             write(&sink, &[range]).unwrap();
             sink.publish(1).unwrap();
             let printed = read(&target, format.extension(), COUNTS).await;
@@ -200,7 +205,9 @@ async fn overwrite_and_append() {
     let directory = tempfile::tempdir().unwrap();
     let target = directory.path().join("out");
     fs::create_dir(&target).unwrap();
-    let sink = FileSink::new(target.to_str().unwrap(), schema(), WriteOptions::new(formats()[1].clone()), "j").unwrap();
+    let sink =
+        FileSink::new(target.to_str().unwrap(), schema(), WriteOptions::new(formats()[1].clone()), &Job::named("j"))
+            .unwrap();
     write(&sink, &[0..5]).unwrap();
     fs::write(target.join("late.csv"), "x").unwrap();
     assert_eq!(sink.publish(1).unwrap_err().kind(), ErrorKind::User);
@@ -217,7 +224,7 @@ async fn a_result_without_rows_keeps_its_columns() {
             let target = directory.path().join(name);
             let mut options = WriteOptions::new(format.clone());
             options.partition_by = partition_by;
-            let sink = FileSink::new(target.to_str().unwrap(), schema(), options, "7f").unwrap();
+            let sink = FileSink::new(target.to_str().unwrap(), schema(), options, &Job::named("7f")).unwrap();
             write(&sink, &[0..0]).unwrap();
             assert_eq!(sink.publish(0).unwrap(), 1);
             if extension == "json" {
@@ -231,7 +238,8 @@ async fn a_result_without_rows_keeps_its_columns() {
     let directory = tempfile::tempdir().unwrap();
     let target = directory.path().join("single.csv");
     let sink =
-        FileSink::new(target.to_str().unwrap(), schema(), WriteOptions::new(formats()[1].clone()), "7f").unwrap();
+        FileSink::new(target.to_str().unwrap(), schema(), WriteOptions::new(formats()[1].clone()), &Job::named("7f"))
+            .unwrap();
     sink.publish(0).unwrap();
     assert_eq!(fs::read_to_string(target).unwrap(), "a,k,b\n");
 }
@@ -241,13 +249,13 @@ fn what_cannot_be_written_is_refused_before() {
     let item = Arc::new(Field::new("item", DataType::Int64, true));
     let nested: SchemaRef = Arc::new(Schema::new(vec![Field::new("tags", DataType::List(item), true)]));
     let csv = WriteOptions::new(formats()[1].clone());
-    let error = FileSink::new("/tmp/x", nested, csv.clone(), "j").unwrap_err();
+    let error = FileSink::new("/tmp/x", nested, csv.clone(), &Job::named("j")).unwrap_err();
     assert!(error.kind() == ErrorKind::Unsupported && error.message().contains("column tags"), "{error}");
     let mut options = csv;
     options.partition_by = vec!["kk".into()];
-    let error = FileSink::new("/tmp/x", schema(), options.clone(), "j").unwrap_err();
+    let error = FileSink::new("/tmp/x", schema(), options.clone(), &Job::named("j")).unwrap_err();
     assert!(error.message().contains("did you mean k?"), "{error}");
-    assert!(FileSink::new("/tmp/x.csv", schema(), options, "j").is_err());
+    assert!(FileSink::new("/tmp/x.csv", schema(), options, &Job::named("j")).is_err());
 }
 
 #[test]
@@ -274,7 +282,8 @@ fn missing_parts_are_noticed() {
     let directory = tempfile::tempdir().unwrap();
     let target = directory.path().join("out");
     let sink =
-        FileSink::new(target.to_str().unwrap(), schema(), WriteOptions::new(formats()[0].clone()), "7f").unwrap();
+        FileSink::new(target.to_str().unwrap(), schema(), WriteOptions::new(formats()[0].clone()), &Job::named("7f"))
+            .unwrap();
     write(&sink, &[0..5]).unwrap();
     let error = sink.publish(3).unwrap_err();
     assert!(error.message().contains("rank 0 sees 1 of 3 files"), "{error}");

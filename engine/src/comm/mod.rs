@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use arrow::buffer::Buffer;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// One message between two ranks: a small header, and raw buffers that are sent as they lie in memory.
 #[derive(Clone, Debug, Default)]
@@ -74,6 +74,17 @@ pub trait Communicator: Send + Sync {
     /// How long ago the given rank was last heard of (zero for ranks of this process). Back ends with remote ranks send
     /// heart beats for it.
     fn silence(&self, rank: usize) -> Duration;
+
+    /// Whether the given rank has closed its communicator, as far as is known here: it sends nothing any more.
+    fn has_left(&self, rank: usize) -> bool {
+        let _ = rank;
+        false
+    }
+
+    /// A rank is lost: `close` waits for nobody any more, and returns `error`.
+    fn abandon(&self, error: &Error) {
+        let _ = error;
+    }
 
     /// Sends what is queued and stops. Every rank calls it, after the last action.
     ///

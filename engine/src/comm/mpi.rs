@@ -25,8 +25,9 @@ mod world;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,20 +35,24 @@ use mpi::raw::AsRaw;
 use parking_lot::{Condvar, Mutex};
 
 use super::{Communicator, Frame, Handler};
+use crate::control::DEFAULT_TIMEOUT;
 use crate::error::{Error, Result};
 
-/// How frames are cut into messages. The receiver follows the sender, so ranks need not agree.
+/// How frames are cut into messages, and how long a start may take. The receiver follows the sender, so ranks need not
+/// agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MpiOptions {
     /// Buffers are cut into messages of at most so many bytes; from 1 to `i32::MAX`.
     pub chunk: usize,
     /// Frames of at most so many bytes travel as one message, copied together.
     pub inline: usize,
+    /// How long to wait until all ranks are there.
+    pub patience: Duration,
 }
 
 impl Default for MpiOptions {
     fn default() -> Self {
-        Self { chunk: 64 << 20, inline: 256 << 10 }
+        Self { chunk: 64 << 20, inline: 256 << 10, patience: DEFAULT_TIMEOUT }
     }
 }
 
@@ -68,6 +73,8 @@ struct Shared {
     progress: Mutex<Progress>,
     /// `progress` has changed.
     changed: Condvar,
+    /// A rank is lost: nobody waits for the end of the others.
+    abandoned: OnceLock<Error>,
     started: Instant,
     /// When each rank was last heard of, in microseconds after `started`; the maximum once it has said bye.
     heard: Vec<AtomicU64>,
@@ -124,10 +131,10 @@ impl MpiCommunicator {
     /// must close this before.
     ///
     /// # Errors
-    /// MPI does not run, or was started for fewer threads.
-    pub fn over(communicator: &impl AsRaw<Raw = mpi::ffi::MPI_Comm>) -> Result<Arc<Self>> {
+    /// MPI does not run, or was started for fewer threads; a rank does not come within `patience`.
+    pub fn over(communicator: &impl AsRaw<Raw = mpi::ffi::MPI_Comm>, patience: Duration) -> Result<Arc<Self>> {
         let foreign = world::Foreign::new(communicator);
-        Self::start(MpiOptions::default(), move || world::World::over(foreign))
+        Self::start(MpiOptions { patience, ..MpiOptions::default() }, move || world::World::over(foreign))
     }
 
     fn start(options: MpiOptions, world: impl FnOnce() -> Result<world::World> + Send + 'static) -> Result<Arc<Self>> {
@@ -138,12 +145,22 @@ impl MpiCommunicator {
                 Err(error) => return drop(tell.send(Err(error))),
             };
             let shared = Arc::new(Shared::new(world.size));
-            let _ = tell.send(Ok((world.rank, world.size, Arc::clone(&shared))));
+            // Who waited for it may have given up: then nobody will ever use or close it.
+            if tell.send(Ok((world.rank, world.size, Arc::clone(&shared)))).is_err() {
+                return;
+            }
             pump::Pump::new(world, shared, options).run();
         };
         thread::Builder::new().name("bireme-mpi".into()).spawn(pump)?;
-        let failed = || Error::internal("the thread that uses MPI ended");
-        let (rank, size, shared) = told.recv().map_err(|_| failed())??;
+        // MPI itself waits for ever for a rank that never comes. The thread stays in there; nobody needs it any more.
+        let failed = |why| match why {
+            RecvTimeoutError::Disconnected => Error::internal("the thread that uses MPI ended"),
+            RecvTimeoutError::Timeout => Error::peer_lost(format!(
+                "MPI did not bring all ranks together within {} s; see whether every rank runs and starts a session",
+                options.patience.as_secs_f64().ceil()
+            )),
+        };
+        let (rank, size, shared) = told.recv_timeout(options.patience).map_err(failed)??;
         Ok(Arc::new(Self { rank, size, shared }))
     }
 
@@ -201,11 +218,25 @@ impl Communicator for MpiCommunicator {
         self.shared.started.elapsed().saturating_sub(Duration::from_micros(heard))
     }
 
+    fn has_left(&self, rank: usize) -> bool {
+        self.shared.heard.get(rank).is_some_and(|heard| heard.load(Ordering::Relaxed) == u64::MAX)
+    }
+
+    fn abandon(&self, error: &Error) {
+        self.shared.abandoned.get_or_init(|| error.clone());
+        // The lock orders this after a closer's look and before its sleep.
+        drop(self.shared.progress.lock());
+        self.shared.changed.notify_all();
+    }
+
     fn close(&self, timeout: Duration) -> Result<()> {
         let deadline = Instant::now() + timeout;
         self.shared.tell(|outbox| outbox.closing = true);
         let mut progress = self.shared.progress.lock();
         loop {
+            if let Some(error) = self.shared.abandoned.get() {
+                return Err(error.clone());
+            }
             let waiting_for = match &*progress {
                 Progress::Finished => return Ok(()),
                 Progress::Failed(error) => return Err(error.clone()),
@@ -237,6 +268,7 @@ impl Shared {
             gives_way: AtomicBool::new(false),
             progress: Mutex::new(Progress::Running),
             changed: Condvar::new(),
+            abandoned: OnceLock::new(),
             started: Instant::now(),
             heard: (0..size).map(|_| AtomicU64::new(0)).collect(),
         }

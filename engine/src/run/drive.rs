@@ -153,6 +153,7 @@ impl<'a> Drive<'a> {
         };
         for prepared in self.waiting.extract_if(.., ready) {
             let stage = prepared.task.stage;
+            self.action.context.activity.starts(stage);
             let body = Arc::clone(&graph.stages[stage.0 as usize].body);
             self.running.push(run_body(stage, body, prepared, Arc::clone(&self.polls)).boxed());
         }
@@ -161,6 +162,7 @@ impl<'a> Drive<'a> {
     fn note(&mut self, stage: StageId, result: Result<()>) -> Result<(), Failure> {
         match result {
             Ok(()) => {
+                self.action.context.activity.ends(stage);
                 self.ended.insert(stage);
                 Ok(())
             }

@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn frames_survive() {
-        let options = MpiOptions { chunk: 100, inline: 300 };
+        let options = MpiOptions { chunk: 100, inline: 300, ..MpiOptions::default() };
         check(&[], &options, 0, 0);
         check(&[1, 0, 63, 65], &options, 0, 0);
         check(&[290], &options, 0, 0);

@@ -1,7 +1,8 @@
 //! The checks that run under `mpirun`: TPC-H against the oracle, the SQL suite, one copy of every side effect.
 //!
 //! `mpirun -n 2 bireme-mpi-suite [tpch] [slt] [effects]`; every rank runs it all, rank 0 reports. Exits non-zero if a check
-//! fails on any rank. `mpirun -n 2 bireme-mpi-suite failures` makes planning fail on rank 1, for its whole session.
+//! fails on any rank. `mpirun -n 2 bireme-mpi-suite failures` makes planning fail on rank 1, for its whole session;
+//! `mpirun -n 2 bireme-mpi-suite guests` uses MPI itself, and makes mistakes with it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,6 +11,8 @@
     clippy::print_stderr,
     reason = "a test program"
 )]
+
+mod guests;
 
 use std::process::ExitCode;
 
@@ -20,6 +23,11 @@ fn main() -> ExitCode {
     std::env::set_current_dir(bireme_tests::root()).expect("the repository exists");
     let wanted = std::env::args().skip(1).collect::<Vec<_>>();
     let wants = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    if wanted.iter().any(|wanted| wanted == "guests") {
+        let failed = guests::run();
+        failed.iter().for_each(|failure| eprintln!("{failure}"));
+        return if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let failing = wanted.iter().any(|wanted| wanted == "failures");
     let builder = Session::builder().threads(2);
     let builder = if failing { builder.fault(Fault::Planning(1)) } else { builder };
