@@ -6,8 +6,8 @@
 mod line;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bincode::{Decode, Encode};
@@ -124,9 +124,15 @@ pub struct ExchangeMetrics {
     pub send_wait: Counter,
     /// Nanoseconds that inlets were parked.
     pub receive_wait: Counter,
+    decided: OnceLock<String>,
 }
 
 impl ExchangeMetrics {
+    /// Notes what the ranks have decided about it.
+    pub fn decided(&self, verdict: &str) {
+        self.decided.get_or_init(|| verdict.to_owned());
+    }
+
     /// The counters as they stand.
     pub fn report(&self, exchange: u32) -> ExchangeReport {
         ExchangeReport {
@@ -140,6 +146,7 @@ impl ExchangeMetrics {
             spilled_batches: self.spilled_batches.get(),
             send_wait_ns: self.send_wait.get(),
             receive_wait_ns: self.receive_wait.get(),
+            decided: self.decided.get().cloned().unwrap_or_default(),
         }
     }
 }
@@ -192,6 +199,8 @@ pub struct ExchangeReport {
     pub send_wait_ns: u64,
     /// Time that inlets were parked.
     pub receive_wait_ns: u64,
+    /// What the ranks have decided about it while it ran, if that was left open.
+    pub decided: String,
 }
 
 /// What one rank did in one action.

@@ -182,6 +182,7 @@ impl<'a> Action<'a> {
             switchboard.send_to_others(&Message::Poison { action: number, error: cause.clone() });
         });
         context.switchboard.open(number, Arc::clone(&ports));
+        ports.open();
         context.activity.runs(number);
         let rank = context.switchboard.rank();
         let here = plan.graph().stages.iter().filter(|stage| plan.lane_ranks(stage.id).contains(&rank));

@@ -25,6 +25,16 @@ pub struct StageId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExchangeId(pub u32);
 
+/// A decision that ranks take while the plan runs; numbered within a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DecisionId(pub u32);
+
+impl fmt::Display for DecisionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "d{}", self.0)
+    }
+}
+
 impl fmt::Display for StageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "s{}", self.0)
@@ -59,6 +69,14 @@ pub trait Partitioner: Debug + Send + Sync {
     /// A key expression fails on a row.
     fn assign(&self, batch: &RecordBatch, lanes: usize, out: &mut Vec<u32>) -> Result<()>;
 
+    /// Appends the hash of each row's key to `out`: a row's lane follows from it.
+    ///
+    /// # Errors
+    /// It places rows by something else; or as for [`Partitioner::assign`].
+    fn hashes(&self, _batch: &RecordBatch, _out: &mut Vec<u64>) -> Result<()> {
+        Err(Error::internal(format!("{} places no rows by hash", self.describe())))
+    }
+
     /// Whether some row could make it fail.
     fn may_fail(&self) -> bool {
         true
@@ -70,6 +88,8 @@ pub trait Partitioner: Debug + Send + Sync {
 pub enum Route {
     /// Each row to the lane its key hashes to.
     Hash(Arc<dyn Partitioner>),
+    /// One side of a join whose ranks decide together how it meets the other, once they have seen some rows.
+    Adaptive(Adaptive),
     /// Each row to the lane that holds its range of keys.
     Range(Arc<dyn Partitioner>),
     /// Whole batches in turn: among the input lanes on the producer's rank if there are any, else among all.
@@ -84,11 +104,40 @@ pub enum Route {
     Broadcast,
 }
 
+/// Which side of a join an exchange brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The rows that are kept in a hash table.
+    Build,
+    /// The rows that look for partners there.
+    Probe,
+}
+
+/// How the rows of one side of a join move: by the hash of their keys, unless the ranks decide otherwise. Only for joins that give
+/// the right answer if each rank has all build rows, and the probe rows are anywhere.
+#[derive(Clone, Debug)]
+pub struct Adaptive {
+    /// The keys.
+    pub partitioner: Arc<dyn Partitioner>,
+    /// Which decision; the exchange of the other side has the same.
+    pub decision: DecisionId,
+    /// Which side.
+    pub side: Side,
+    /// The build side goes to every rank if all of it has fewer bytes.
+    pub broadcast_below: u64,
+}
+
 impl Route {
     /// Canonical text.
     pub fn describe(&self) -> String {
         match self {
             Route::Hash(partitioner) | Route::Range(partitioner) => partitioner.describe(),
+            Route::Adaptive(Adaptive { partitioner, decision, side, broadcast_below }) => match side {
+                Side::Build => {
+                    format!("{} or broadcast below {broadcast_below} B ({decision})", partitioner.describe())
+                }
+                Side::Probe => format!("{} or in place, heavy keys split ({decision})", partitioner.describe()),
+            },
             Route::RoundRobin => "round-robin".into(),
             Route::Spread => "spread".into(),
             Route::Gather => "gather".into(),

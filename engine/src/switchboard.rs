@@ -25,7 +25,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::comm::{Communicator, Frame};
 use crate::error::{Error, Result};
-use crate::exchange::Ports;
+use crate::exchange::{Ports, Vote};
 use crate::wire::BatchHeader;
 
 /// What a frame is.
@@ -45,6 +45,8 @@ pub(crate) enum Message {
     Credit { action: u64, exchange: u32, lane: u32, bytes: u64, batches: u64 },
     /// An input lane wants nothing more.
     Stop { action: u64, exchange: u32, lane: u32 },
+    /// What the sender knows of a decision.
+    Vote { action: u64, decision: u32, vote: Vote },
     /// A stage failed; the action is over everywhere.
     Poison { action: u64, error: Error },
 }
@@ -57,6 +59,7 @@ impl Message {
             | Message::End { action, .. }
             | Message::Credit { action, .. }
             | Message::Stop { action, .. }
+            | Message::Vote { action, .. }
             | Message::Poison { action, .. } => Some(*action),
         }
     }

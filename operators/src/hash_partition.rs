@@ -42,6 +42,14 @@ impl Partitioner for HashPartitioner {
     }
 
     fn assign(&self, batch: &RecordBatch, lanes: usize, out: &mut Vec<u32>) -> Result<()> {
+        let mut hashes = Vec::with_capacity(batch.num_rows());
+        self.hashes(batch, &mut hashes)?;
+        out.clear();
+        out.extend(hashes.into_iter().map(|hash| lane_of(hash, lanes)));
+        Ok(())
+    }
+
+    fn hashes(&self, batch: &RecordBatch, out: &mut Vec<u64>) -> Result<()> {
         let rows = batch.num_rows();
         let keys = self
             .exprs
@@ -49,11 +57,7 @@ impl Partitioner for HashPartitioner {
             .map(|expr| expr.evaluate(batch).and_then(|value| value.into_array(rows)))
             .collect::<datafusion::common::Result<Vec<ArrayRef>>>()
             .map_err(|error| from_datafusion(error).context(format!("computing the keys of {}", self.describe())))?;
-        let mut hashes = Vec::with_capacity(rows);
-        hash_columns(&keys, rows, &mut hashes)?;
-        out.clear();
-        out.extend(hashes.into_iter().map(|hash| lane_of(hash, lanes)));
-        Ok(())
+        hash_columns(&keys, rows, out)
     }
 
     fn may_fail(&self) -> bool {

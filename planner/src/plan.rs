@@ -227,10 +227,26 @@ impl Planned {
     fn placement(&self) -> String {
         let mut text = String::new();
         for stage in &self.placed.graph().stages {
-            let ranks = self.placed.lane_ranks(stage.id).iter().map(ToString::to_string).collect::<Vec<_>>();
+            let ranks = self.placed.lane_ranks(stage.id);
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "{}: lanes on ranks {}", stage.id, ranks.join(" "));
+            let _ = writeln!(text, "{}: lanes on ranks {}", stage.id, short(ranks));
         }
         text
     }
 }
+
+/// Ranks of lanes as text; where they are many, runs of neighbours in short.
+fn short(ranks: &[usize]) -> String {
+    let all = |ranks: &[usize]| ranks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    if ranks.len() <= MOST_LISTED {
+        return all(ranks);
+    }
+    let runs = ranks.chunk_by(|a, b| a + 1 == *b).map(|run| match run {
+        [first, .., last] => format!("{first}-{last}"),
+        run => all(run),
+    });
+    runs.collect::<Vec<_>>().join(" ")
+}
+
+/// So many lanes are listed one by one.
+const MOST_LISTED: usize = 32;

@@ -42,7 +42,7 @@ pub(super) fn text(planned: &Planned, reports: &[RunReport]) -> String {
             let _ = writeln!(
                 text,
                 "{} rank {}: rows={} batches={} local_bytes={} remote_bytes={} messages={} spilled_bytes={} \
-                 send_wait={} receive_wait={}",
+                 send_wait={} receive_wait={}{}",
                 exchange.id,
                 report.rank,
                 moved.rows,
@@ -52,7 +52,8 @@ pub(super) fn text(planned: &Planned, reports: &[RunReport]) -> String {
                 moved.messages,
                 moved.spilled_bytes,
                 Millis(moved.send_wait_ns),
-                Millis(moved.receive_wait_ns)
+                Millis(moved.receive_wait_ns),
+                if moved.decided.is_empty() { String::new() } else { format!(" decided={}", moved.decided) }
             );
         }
     }

@@ -27,12 +27,14 @@
 //! graph more than a tree; its exchanges are `spooled`, and outlets never wait for those. Neither do they for readers of
 //! *advice*, which goes against the order of stages, and which no consumer waits for.
 
+mod ballot;
 mod inlet;
 mod outlet;
 mod pick;
 mod port;
 mod queue;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -44,12 +46,14 @@ use arrow::buffer::Buffer;
 use arrow::datatypes::DataType;
 use futures::task::AtomicWaker;
 
+use self::ballot::Ballot;
+pub(crate) use self::ballot::Vote;
 use self::port::{PATIENCE, Port};
 use self::queue::{Credit, Payload, Spiller};
 use crate::budget::Budget;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
-use crate::stage::{ExchangeId, PlacedPlan};
+use crate::stage::{DecisionId, ExchangeId, PlacedPlan};
 use crate::switchboard::{Message, Switchboard};
 use crate::wire::{self, BatchHeader};
 
@@ -76,7 +80,15 @@ pub(crate) struct Surroundings<'a> {
 pub(crate) struct Ports {
     pub cancel: Cancel,
     pub pacer: Arc<Pacer>,
+    ballots: BTreeMap<DecisionId, Arc<Ballot>>,
     ports: Vec<Option<Arc<Port>>>,
+}
+
+/// What all ports of an action share.
+pub(crate) struct Shared<'a> {
+    spiller: &'a Arc<Spiller>,
+    pacer: &'a Arc<Pacer>,
+    ballots: &'a BTreeMap<DecisionId, Arc<Ballot>>,
 }
 
 /// Wakes outlets that wait for time to pass. There is no timer thread: the thread that drives the bodies sleeps anyway,
@@ -107,8 +119,15 @@ impl Ports {
     pub fn new(plan: &PlacedPlan, action: u64, around: &Surroundings<'_>) -> Self {
         let (spiller, pacer) = (Arc::new(Spiller::default()), Arc::new(Pacer::default()));
         let ids = (0..plan.graph().exchanges.len()).map(|id| ExchangeId(id as u32));
-        let ports = ids.map(|id| Port::new(plan, action, id, around, &spiller, &pacer).map(Arc::new)).collect();
-        Self { cancel: around.cancel.clone(), pacer, ports }
+        let ballots = Ballot::all(plan, action, around.switchboard, around.cancel);
+        let port = |id| Port::new(plan, action, id, around, &Shared { spiller: &spiller, pacer: &pacer, ballots: &ballots });
+        let ports = ids.map(|id| port(id).map(Arc::new)).collect();
+        Self { cancel: around.cancel.clone(), pacer, ballots, ports }
+    }
+
+    /// Votes on what this rank has no part in. When frames of the action are taken.
+    pub fn open(&self) {
+        self.ballots.values().for_each(|ballot| ballot.open());
     }
 
     /// Called now and then by the driver: lets outlets that wait for time to pass look again.
@@ -132,6 +151,7 @@ impl Ports {
     /// Wakes whoever is parked.
     pub fn wake_all(&self) {
         self.iter().for_each(|port| port.wake_all());
+        self.ballots.values().for_each(|ballot| ballot.wake_all());
     }
 
     /// Takes a frame. Runs on the communicator's thread.
@@ -153,6 +173,10 @@ impl Ports {
                 self.with(exchange, |port| port.credited(lane as usize, Credit { bytes, batches }));
             }
             Message::Stop { exchange, lane, .. } => self.with(exchange, |port| port.lane_stopped(lane as usize)),
+            Message::Vote { decision, vote, .. } => match self.ballots.get(&DecisionId(decision)) {
+                Some(ballot) => ballot.voted(from, vote),
+                None => drop(self.cancel.cancel(ballot::unknown(DecisionId(decision)))),
+            },
             Message::Control { .. } | Message::Ping | Message::Abort { .. } => {}
         }
     }

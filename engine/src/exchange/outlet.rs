@@ -9,6 +9,7 @@
 //! Rows for many lanes are small pieces of each batch, so they are collected per lane until they make a batch worth
 //! sending. Whole batches pass through untouched.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -19,13 +20,17 @@ use arrow::array::{RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, take};
 use arrow::datatypes::SchemaRef;
 
+use super::ballot::{Course, SAMPLE_ROWS, Seen, Verdict, is_heavy, splits};
 use super::pick::{FEW_LANES, pick};
 use super::port::Port;
 use super::{Outgoing, batch_bytes, compact_views};
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::metrics::{Progress, StageMetrics};
-use crate::stage::{LaneSink, Partitioner, Route};
+use crate::stage::{Adaptive, LaneSink, Partitioner, Route, Side};
+
+/// Bytes that one outlet holds at most before its ranks decide.
+const MOST_HELD: u64 = 64 << 20;
 
 /// Bytes that wait in one outlet for company, over all lanes.
 const PENDING_BYTES: usize = 16 << 20;
@@ -176,6 +181,17 @@ enum Aim {
     InTurn { next: usize },
     /// Each batch to all of them.
     All,
+    /// Each row to its lane, but those of heavy keys to these lanes.
+    Split { partitioner: Arc<dyn Partitioner>, verdict: Arc<Verdict>, lanes: Vec<usize> },
+    /// Not decided yet: rows are held.
+    Undecided(Box<Undecided>),
+}
+
+/// What an outlet has seen before its ranks decide.
+struct Undecided {
+    adaptive: Adaptive,
+    rows: u64,
+    hashes: BTreeMap<u64, u64>,
 }
 
 /// Rows that wait for company.
@@ -186,12 +202,42 @@ struct Pending {
     bytes: usize,
 }
 
+impl Undecided {
+    /// Looks at one more batch; says whether that is enough. `held` is what came before it.
+    fn look(&mut self, batch: &RecordBatch, held: usize) -> Result<bool> {
+        if self.adaptive.side == Side::Build {
+            return Ok(held as u64 + batch_bytes(batch) >= self.adaptive.broadcast_below.min(MOST_HELD));
+        }
+        let mut hashes = Vec::with_capacity(batch.num_rows());
+        self.adaptive.partitioner.hashes(batch, &mut hashes)?;
+        for hash in hashes {
+            *self.hashes.entry(hash).or_default() += 1;
+        }
+        self.rows += batch.num_rows() as u64;
+        Ok(self.rows >= SAMPLE_ROWS as u64)
+    }
+}
+
 impl ExchangeOutlet {
     fn new(port: Arc<Port>, lane: usize, metrics: Arc<StageMetrics>) -> Self {
         let inputs = port.input_ranks.len();
         let (aim, targets) = match &port.route {
             Route::Hash(partitioner) | Route::Range(partitioner) if inputs > 1 => {
                 (Aim::Scatter(Arc::clone(partitioner)), port.fed.clone())
+            }
+            Route::Adaptive(adaptive) if inputs > 1 => {
+                let undecided = Undecided { adaptive: adaptive.clone(), rows: 0, hashes: BTreeMap::new() };
+                (Aim::Undecided(Box::new(undecided)), port.fed.clone())
+            }
+            // One reader gets everything, whatever is decided; its rank votes all the same.
+            Route::Adaptive(adaptive) => {
+                if let Some(ballot) = &port.ballot {
+                    ballot.say(match adaptive.side {
+                        Side::Build => Seen::Build { bytes: 0, goes_on: true },
+                        Side::Probe => Seen::Probe { rows: 0, hashes: BTreeMap::new() },
+                    });
+                }
+                (Aim::All, vec![0])
             }
             Route::Hash(_) | Route::Range(_) | Route::Gather => (Aim::All, vec![0]),
             Route::Keep => (Aim::All, vec![lane]),
@@ -225,11 +271,13 @@ impl ExchangeOutlet {
         }
         let batch = with_schema(batch, &self.port.schema)
             .map_err(|error| error.context(format!("exchange {}", self.port.id)))?;
-        if let Aim::Scatter(partitioner) = &self.aim {
-            let partitioner = Arc::clone(partitioner);
-            self.scatter(&batch, partitioner.as_ref())?;
-        } else {
-            self.hold(0, batch);
+        let mut enough = false;
+        match &mut self.aim {
+            Aim::Undecided(undecided) => {
+                enough = undecided.look(&batch, self.pending[0].bytes)?;
+                self.hold(0, batch);
+            }
+            _ => self.place(batch)?,
         }
         // What cannot be held is sent, however small.
         let grown = self.pending.iter().map(|pending| pending.bytes).sum::<usize>().saturating_sub(self.held);
@@ -237,10 +285,92 @@ impl ExchangeOutlet {
         if !flush {
             self.held += grown;
         }
+        if matches!(self.aim, Aim::Undecided(_)) {
+            if !enough && !flush {
+                return Ok(());
+            }
+            self.decide(true).await?;
+        }
         self.send_ready(flush).await
     }
 
+    /// Puts a batch, or its rows, where they wait for company.
+    fn place(&mut self, batch: RecordBatch) -> Result<()> {
+        match &self.aim {
+            Aim::Scatter(partitioner) => {
+                let partitioner = Arc::clone(partitioner);
+                self.scatter(&batch, partitioner.as_ref())
+            }
+            Aim::Split { partitioner, verdict, lanes } => {
+                let (partitioner, verdict, lanes) = (Arc::clone(partitioner), Arc::clone(verdict), lanes.clone());
+                let mut hashes = Vec::with_capacity(batch.num_rows());
+                partitioner.hashes(&batch, &mut hashes)?;
+                let heavy = hashes.iter().map(|&hash| is_heavy(&verdict, hash)).collect::<Vec<_>>();
+                let picked = |wanted: bool| {
+                    let rows = (0..heavy.len()).filter(|&row| heavy[row] == wanted).map(|row| row as u32);
+                    UInt32Array::from_iter_values(rows)
+                };
+                let split = picked(true);
+                if !split.is_empty() {
+                    let rows = take_rows(&batch, &split)?;
+                    lanes.into_iter().for_each(|lane| self.hold(lane, rows.clone()));
+                }
+                let rest = picked(false);
+                if rest.is_empty() {
+                    return Ok(());
+                }
+                let rest = if split.is_empty() { batch } else { take_rows(&batch, &rest)? };
+                self.scatter(&rest, partitioner.as_ref())
+            }
+            Aim::InTurn { .. } | Aim::All | Aim::Undecided(_) => {
+                self.hold(0, batch);
+                Ok(())
+            }
+        }
+    }
+
+    /// Says what was seen, waits for the verdict, and places what was held.
+    async fn decide(&mut self, goes_on: bool) -> Result<()> {
+        let Some(ballot) = self.port.ballot.clone() else { return Ok(()) };
+        let Aim::Undecided(undecided) = std::mem::replace(&mut self.aim, Aim::All) else { return Ok(()) };
+        let Undecided { adaptive, rows, hashes } = *undecided;
+        ballot.say(match adaptive.side {
+            Side::Build => Seen::Build { bytes: self.pending[0].bytes as u64, goes_on },
+            Side::Probe => Seen::Probe { rows, hashes },
+        });
+        let since = Instant::now();
+        let verdict = poll_fn(|cx| ballot.poll_verdict(cx)).await?;
+        self.metrics.wait.add_time(since.elapsed());
+        self.port.metrics.decided(&verdict.to_string());
+        let inputs = self.port.input_ranks.len();
+        let mut slots = 1;
+        match Course::of(&verdict, adaptive.side, &self.port.input_ranks, self.port.rank) {
+            Course::To(lanes) => {
+                (0..inputs).filter(|lane| !lanes.contains(lane)).for_each(|lane| self.port.close_lane(lane));
+                self.targets = lanes;
+            }
+            Course::InTurn => self.aim = Aim::InTurn { next: self.lane },
+            Course::ByHash { heavy, lanes } => {
+                slots = inputs;
+                let partitioner = adaptive.partitioner;
+                self.aim = if splits(&heavy) {
+                    Aim::Split { partitioner, verdict: heavy, lanes }
+                } else {
+                    Aim::Scatter(partitioner)
+                };
+            }
+        }
+        let held = std::mem::take(&mut self.pending[0]);
+        self.pending.resize_with(slots, Pending::default);
+        for batch in held.batches {
+            self.place(batch)?;
+            self.send_ready(false).await?;
+        }
+        Ok(())
+    }
+
     async fn finish(mut self: Box<Self>) -> Result<()> {
+        self.decide(false).await?;
         self.finishing = true;
         self.send_ready(true).await?;
         self.port.end(self.lane, &self.told)
@@ -365,8 +495,8 @@ impl ExchangeOutlet {
 
     async fn dispatch(&mut self, slot: usize, batch: RecordBatch, last: bool) -> Result<()> {
         let first = match &mut self.aim {
-            Aim::Scatter(_) => slot,
-            Aim::All => self.targets[0],
+            Aim::Scatter(_) | Aim::Split { .. } => slot,
+            Aim::All | Aim::Undecided(_) => self.targets[0],
             Aim::InTurn { next } => {
                 let count = self.targets.len();
                 let mut turns = (0..count).map(|step| (*next + step) % count);

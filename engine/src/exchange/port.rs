@@ -12,7 +12,8 @@ use arrow::datatypes::SchemaRef;
 use parking_lot::Mutex;
 
 use super::queue::{Credit, LaneQueue, Payload, QueueLimits, Spiller};
-use super::{Outgoing, Pacer, Surroundings, batch_bytes};
+use super::ballot::Ballot;
+use super::{Outgoing, Pacer, Shared, Surroundings, batch_bytes};
 use crate::budget::Reservation;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
@@ -47,6 +48,8 @@ pub(crate) struct Port {
     switchboard: Switchboard,
     spiller: Arc<Spiller>,
     pacer: Arc<Pacer>,
+    /// How the rows move is decided while the plan runs.
+    pub ballot: Option<Arc<Ballot>>,
     sending: Mutex<Sending>,
     /// Of each input lane, where it is here.
     queues: Vec<Option<Arc<LaneQueue>>>,
@@ -79,8 +82,7 @@ impl Port {
         action: u64,
         id: ExchangeId,
         around: &Surroundings<'_>,
-        spiller: &Arc<Spiller>,
-        pacer: &Arc<Pacer>,
+        shared: &Shared<'_>,
     ) -> Option<Self> {
         let exchange = &plan.graph().exchanges[id.0 as usize];
         let rank = around.switchboard.rank();
@@ -89,6 +91,10 @@ impl Port {
         if !input_ranks.contains(&rank) && !producer_ranks.contains(&rank) {
             return None;
         }
+        let ballot = match &exchange.route {
+            Route::Adaptive(adaptive) => shared.ballots.get(&adaptive.decision).map(Arc::clone),
+            _ => None,
+        };
         let metrics = Arc::new(ExchangeMetrics::default());
         let memory = Arc::new(around.budget.reserve(format!("exchange {id}")));
         let window = (around.window_bytes / input_ranks.len().max(1)).max(1) as u64;
@@ -135,8 +141,9 @@ impl Port {
             window,
             batch_rows: around.batch_rows.max(1),
             switchboard: around.switchboard.clone(),
-            spiller: Arc::clone(spiller),
-            pacer: Arc::clone(pacer),
+            spiller: Arc::clone(shared.spiller),
+            pacer: Arc::clone(shared.pacer),
+            ballot,
             queues,
         })
     }
@@ -257,7 +264,8 @@ impl Port {
         lane.outstanding.batches += 1;
     }
 
-    fn close_lane(&self, lane: usize) {
+    /// This rank has no more for an input lane.
+    pub fn close_lane(&self, lane: usize) {
         self.change_sending(|sending| sending.lanes[lane].closed = true);
     }
 
@@ -377,7 +385,7 @@ fn fed_lanes(route: &Route, rank: usize, producer_ranks: &[usize], input_ranks: 
             let here = (0..input_ranks.len()).filter(|&lane| input_ranks[lane] == rank).collect::<Vec<_>>();
             if here.is_empty() { all() } else { here }
         }
-        Route::Spread | Route::Hash(_) | Route::Range(_) | Route::Broadcast => all(),
+        Route::Spread | Route::Hash(_) | Route::Adaptive(_) | Route::Range(_) | Route::Broadcast => all(),
     }
 }
 

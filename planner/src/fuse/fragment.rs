@@ -33,6 +33,8 @@ pub(crate) struct Fused {
     pub lanes: Vec<Pin>,
     /// Which of their values tell the lane of its rows.
     pub layout: RowLayout,
+    /// Joins in it whose rows lie as the layout says only if that is not decided otherwise while the plan runs, by number.
+    pub loose: Vec<usize>,
     /// What it reads from other stages.
     pub inputs: Vec<StageInput>,
     /// Its sources, by number.
@@ -56,6 +58,7 @@ impl Fused {
             keeps_order: false,
             lanes,
             layout: RowLayout::default(),
+            loose: Vec::new(),
             inputs: Vec::new(),
             leaves: BTreeMap::new(),
             expressions: Vec::new(),
@@ -101,6 +104,7 @@ impl Fused {
         std::mem::swap(&mut self.pipelines, &mut first.pipelines);
         self.pipelines.append(&mut first.pipelines);
         self.inputs.append(&mut first.inputs);
+        self.loose.append(&mut first.loose);
         self.leaves.append(&mut first.leaves);
         self.expressions.append(&mut first.expressions);
         self.origins.after(first.origins);

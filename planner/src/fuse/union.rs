@@ -36,6 +36,7 @@ impl Fused {
             }
             union.pipelines.append(&mut part.pipelines);
             union.inputs.append(&mut part.inputs);
+            union.loose.append(&mut part.loose);
             union.leaves.append(&mut part.leaves);
             union.expressions.append(&mut part.expressions);
         }

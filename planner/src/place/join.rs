@@ -110,20 +110,56 @@ pub struct JoinDecision {
     pub way: JoinWay,
     /// Seconds that each way is expected to take, as far as they could be told.
     pub costs: Vec<(JoinWay, f64)>,
+    /// With [`JoinWay::Shuffle`]: the ranks may decide otherwise while the plan runs. The build side is broadcast if it turns out to
+    /// have fewer bytes than this, and keys that are heavy on the probe side are split. `None`: it stays as it was decided.
+    pub broadcast_below: Option<u64>,
 }
 
 impl JoinDecision {
     /// A way, with what is known of all.
     pub fn new(way: JoinWay, costs: Vec<(JoinWay, f64)>) -> Self {
-        Self { way, costs }
+        Self { way, costs, broadcast_below: None }
     }
+
+    /// Leaves it to the ranks to decide otherwise while the plan runs.
+    #[must_use]
+    pub fn open(self, broadcast_below: u64) -> Self {
+        Self { broadcast_below: Some(broadcast_below), ..self }
+    }
+}
+
+/// Below so many bytes a build side is broadcast if nothing is known of the probe side.
+const SMALL: u64 = 1 << 20;
+
+/// Above so many bytes it is not, whatever it costs: each rank keeps it.
+const LARGE: f64 = (256 << 20) as f64;
+
+/// Below how many bytes of the build side a broadcast is cheaper than a shuffle.
+fn broadcast_below(input: &JoinInput<'_>) -> u64 {
+    if input.probe.rows.is_none() {
+        return SMALL;
+    }
+    let ways = [JoinWay::Shuffle, JoinWay::Broadcast];
+    let is_cheaper = |bytes: f64| {
+        let rows = Some(bytes / input.build.row_bytes.max(1.0));
+        let input = JoinInput { build: JoinSide { rows, ..input.build }, ways: &ways, ..*input };
+        matches!(costs(&input).as_slice(), [(_, shuffle), (_, broadcast)] if broadcast < shuffle)
+    };
+    // What is cheaper for some size is cheaper for all smaller ones.
+    let (mut below, mut above) = (0.0, LARGE);
+    while above - below > 1024.0 {
+        let middle = (below + above) / 2.0;
+        if is_cheaper(middle) { below = middle } else { above = middle }
+    }
+    below as u64
 }
 
 /// The cheapest way; the first one if nothing is known of a side.
 pub fn cheapest(input: &JoinInput<'_>) -> JoinDecision {
     let costs = costs(input);
     let best = costs.iter().copied().min_by(|(_, a), (_, b)| a.total_cmp(b));
-    JoinDecision { way: best.map_or(input.ways[0], |(way, _)| way), costs }
+    let decision = JoinDecision::new(best.map_or(input.ways[0], |(way, _)| way), costs);
+    if decision.way == JoinWay::Shuffle { decision.open(broadcast_below(input)) } else { decision }
 }
 
 /// What each way costs, in seconds; nothing if nothing is known of a side.
@@ -186,6 +222,17 @@ mod tests {
     }
 
     #[test]
+    fn a_shuffle_is_left_open_up_to_where_a_broadcast_costs_as_much() {
+        let cluster = Cluster::on_one_node(&Machine::probe(1, 0), 4, 1);
+        let side = |rows| JoinSide::new(rows, 16.0, 4);
+        let below = |probe: Option<f64>| {
+            broadcast_below(&JoinInput::new(0, &cluster, side(Some(1e9)), side(probe), &[JoinWay::Shuffle]))
+        };
+        assert!(below(Some(1e5)) < below(Some(1e7)) && below(None) == SMALL);
+        assert!(below(Some(1e12)) as f64 > LARGE * 0.99);
+    }
+
+    #[test]
     fn what_lies_well_stays() {
         let cluster = Cluster::on_one_node(&Machine::probe(1, 0), 4, 1);
         let side = |rows| JoinSide::new(rows, 16.0, 4);
@@ -193,6 +240,6 @@ mod tests {
         let input = JoinInput::new(0, &cluster, side(Some(1e6)), side(Some(1e6)), &ways);
         assert_eq!(cheapest(&input).way, JoinWay::InPlace);
         let unknown = JoinInput::new(0, &cluster, side(None), side(Some(1e6)), &ways[1..]);
-        assert_eq!(cheapest(&unknown), JoinDecision::new(JoinWay::Shuffle, vec![]));
+        assert_eq!(cheapest(&unknown), JoinDecision::new(JoinWay::Shuffle, vec![]).open(broadcast_below(&unknown)));
     }
 }

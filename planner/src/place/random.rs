@@ -21,7 +21,12 @@ impl Mapper for RandomMapper {
     fn join(&self, input: &JoinInput<'_>) -> JoinDecision {
         let mut state = self.seed.wrapping_add(input.number as u64);
         let way = input.ways[(splitmix(&mut state) % input.ways.len() as u64) as usize];
-        JoinDecision::new(way, Vec::new())
+        let decision = JoinDecision::new(way, Vec::new());
+        match splitmix(&mut state) % 3 {
+            0 => decision,
+            1 => decision.open(0),
+            _ => decision.open(1 << 20),
+        }
     }
 
     fn place(&self, graph: &StageGraph, ranks: usize) -> Vec<Vec<usize>> {

@@ -78,6 +78,7 @@ impl Builder {
         let producer = &self.graph.stages[exchange.producer.0 as usize];
         let may_fail = match &exchange.route {
             Route::Hash(partitioner) | Route::Range(partitioner) => partitioner.may_fail(),
+            Route::Adaptive(adaptive) => adaptive.partitioner.may_fail(),
             Route::RoundRobin | Route::Spread | Route::Gather | Route::Keep | Route::Broadcast => false,
         };
         if exchange.fetch.is_some() || producer.outputs.len() > 1 || may_fail {

@@ -31,7 +31,6 @@ use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use super::advice::Native;
-use super::layout::lowered;
 use super::{Builder, Fragment, LineOrigin, Part, received};
 use crate::fuse::{Finished, Fused, Join, Window, groups_natively, is_distinct, types_of};
 
@@ -262,7 +261,7 @@ impl Builder {
         let input = partial.input_schema();
         let keys = group_keys(partial);
         let slot = self.slot();
-        let are_together = fused.lanes.len() == 1 || fused.layout.serves(&lowered(&fused, &keys)?);
+        let are_together = self.are_together(&fused, &keys)?;
         let mut grouped = if are_together || is_distinct(partial) {
             // Equal values of one group must meet: the rows themselves are sent, by key.
             let fused = self.together(fused, &keys)?;

@@ -29,11 +29,27 @@ impl Builder {
         if keys.is_empty() {
             return self.gathered(fused);
         }
-        if fused.layout.serves(&lowered(&fused, keys)?) {
+        if self.are_together(&fused, keys)? {
             return Ok(fused);
         }
         let lanes = vec![Pin::Free; self.ranks];
         self.by_hash(fused, keys, lanes)
+    }
+
+    /// Whether rows that are equal in `keys` are in one lane; whoever asks counts on it.
+    pub(super) fn are_together(&mut self, fused: &Fused, keys: &[Physical]) -> Result<bool> {
+        let together = fused.lanes.len() == 1 || fused.layout.serves(&lowered(fused, keys)?);
+        if together && fused.lanes.len() > 1 {
+            self.rely(fused);
+        }
+        Ok(together)
+    }
+
+    /// Somebody counts on where the rows lie: that is not to be decided anew while the plan runs.
+    pub(super) fn rely(&mut self, fused: &Fused) {
+        for &number in &fused.loose {
+            self.adaptive[number].relied_on = true;
+        }
     }
 
     /// Over an exchange, each row to the lane that these keys hash to; one lane a rank.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bireme_engine::error::Result;
-use bireme_engine::stage::{Feed, Pin, Route};
+use bireme_engine::stage::{Adaptive, DecisionId, ExchangeId, Feed, Pin, Route, Side};
 use bireme_operators::pipeline::ir::Expr;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
@@ -27,6 +27,17 @@ struct Meeting {
     /// The keys by which the left side lies, and those by which the right side does.
     left: Option<Vec<usize>>,
     right: Option<Vec<usize>>,
+}
+
+/// A join of which the ranks may decide while the plan runs how it meets.
+pub(super) struct Open {
+    /// The exchanges of its sides.
+    build: ExchangeId,
+    probe: ExchangeId,
+    /// The build side goes to every rank if it has fewer bytes.
+    broadcast_below: u64,
+    /// Somebody counts on the join's rows lying by the hash of its keys.
+    pub relied_on: bool,
 }
 
 impl Builder {
@@ -64,7 +75,27 @@ impl Builder {
         self.joins += 1;
         let way = if ways.contains(&decision.way) { decision.way } else { first };
         self.decisions.push(Decision::join(join.describe(), way, decision.costs));
-        self.go(join, way, &lie, left, right)
+        let below = decision.broadcast_below.filter(|_| way == JoinWay::Shuffle && join.replicates());
+        let (left, mut right) = self.go(join, way, &lie, left, right)?;
+        if let (Some(broadcast_below), Some(build), Some(probe)) = (below, left.bare_exchange(), right.bare_exchange()) {
+            right.loose.push(self.adaptive.len());
+            self.adaptive.push(Open { build, probe, broadcast_below, relied_on: false });
+        }
+        Ok((left, right))
+    }
+
+    /// Joins whose sides both move may decide otherwise while the plan runs, where nobody counts on how they lie.
+    pub(super) fn leave_open(&mut self) {
+        let open = std::mem::take(&mut self.adaptive).into_iter().filter(|open| !open.relied_on);
+        for (number, Open { build, probe, broadcast_below, .. }) in open.enumerate() {
+            for (exchange, side) in [(build, Side::Build), (probe, Side::Probe)] {
+                let route = &mut self.graph.exchanges[exchange.0 as usize].route;
+                if let Route::Hash(partitioner) = route {
+                    let (partitioner, decision) = (Arc::clone(partitioner), DecisionId(number as u32));
+                    *route = Route::Adaptive(Adaptive { partitioner, decision, side, broadcast_below });
+                }
+            }
+        }
     }
 
     fn go(
@@ -81,12 +112,17 @@ impl Builder {
             places.iter().map(|&place| join.key(place, of_left)).collect()
         };
         match way {
-            JoinWay::InPlace => {}
+            JoinWay::InPlace => {
+                self.rely(&left);
+                self.rely(&right);
+            }
             JoinWay::MoveBuild => {
+                self.rely(&right);
                 let lanes = right.lanes.clone();
                 left = self.by_hash(left, &keys(&lie.right, true), lanes)?;
             }
             JoinWay::MoveProbe => {
+                self.rely(&left);
                 let lanes = left.lanes.clone();
                 right = self.by_hash(right, &keys(&lie.left, false), lanes)?;
             }

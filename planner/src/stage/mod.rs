@@ -153,6 +153,7 @@ pub fn build(plan: &Arc<dyn ExecutionPlan>, goal: &Goal, job: Job, world: Island
         mapper,
         expected,
         joins: 0,
+        adaptive: Vec::new(),
         decisions: Vec::new(),
         programs: BTreeMap::new(),
         sources: Vec::new(),
@@ -169,6 +170,7 @@ pub fn build(plan: &Arc<dyn ExecutionPlan>, goal: &Goal, job: Job, world: Island
     let part = builder.visit(plan)?;
     let part = builder.in_order(part, plan)?;
     let hashed_by = builder.deliver(part, goal)?;
+    builder.leave_open();
     builder.advise();
     let Builder { graph, has_islands, origins, programs, sources, decisions, .. } = builder;
     Ok(Cut { graph, has_islands, origins, programs, sources, decisions, hashed_by })
@@ -222,6 +224,7 @@ struct Builder {
     expected: Vec<(Arc<dyn ExecutionPlan>, f64)>,
     /// Joins between ranks so far.
     joins: usize,
+    adaptive: Vec<meet::Open>,
     decisions: Vec<Decision>,
     programs: BTreeMap<StageId, Arc<Program>>,
     sources: Vec<(usize, Arc<dyn ExecutionPlan>)>,

@@ -32,13 +32,14 @@ impl Builder {
     }
 
     /// Pins lane `i` to rank `i` where the lane of each row is known by its columns: whoever keeps the rows can count on it.
-    fn pinned(&self, fused: &mut Fused) -> Vec<Vec<usize>> {
+    fn pinned(&mut self, fused: &mut Fused) -> Vec<Vec<usize>> {
         let hashed_by = fused.layout.columns();
         let fits = |(lane, pin): (usize, &Pin)| matches!(pin, Pin::Free) || *pin == Pin::Rank(lane);
         if hashed_by.is_empty() || fused.lanes.len() != self.ranks || !fused.lanes.iter().enumerate().all(fits) {
             return Vec::new();
         }
         fused.lanes = (0..self.ranks).map(Pin::Rank).collect();
+        self.rely(fused);
         hashed_by
     }
 

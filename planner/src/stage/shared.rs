@@ -35,7 +35,16 @@ type Node = Arc<dyn ExecutionPlan>;
 pub(super) struct Shared {
     node: Node,
     /// Once it has been built: its stage and its lanes.
-    built: Option<(StageId, Vec<Pin>, RowLayout)>,
+    built: Option<Built>,
+}
+
+/// The stage of a shared subtree, and how its rows lie.
+#[derive(Clone)]
+struct Built {
+    stage: StageId,
+    lanes: Vec<Pin>,
+    layout: RowLayout,
+    loose: Vec<usize>,
 }
 
 impl Builder {
@@ -82,15 +91,15 @@ impl Builder {
             let part = self.visit_unshared(&whole)?;
             let mut fused = self.as_fused(part)?;
             fused.stands_for(&whole);
-            let (lanes, layout) = (fused.lanes.clone(), fused.layout.clone());
+            let (lanes, layout, loose) = (fused.lanes.clone(), fused.layout.clone(), fused.loose.clone());
             let stage = self.close(fused.into(), Vec::new())?;
-            self.shared[place].built = Some((stage, lanes, layout));
+            self.shared[place].built = Some(Built { stage, lanes, layout, loose });
         }
-        let Some((stage, lanes, layout)) = self.shared[place].built.clone() else { return Ok(None) };
+        let Some(Built { stage, lanes, layout, loose }) = self.shared[place].built.clone() else { return Ok(None) };
         let exchange = self.exchange(stage, Route::Keep, whole.schema(), None);
         self.graph.exchanges[exchange.0 as usize].spooled = true;
         let mut fused = reading(exchange, &whole, lanes);
-        fused.layout = layout;
+        (fused.layout, fused.loose) = (layout, loose);
         let all = fused.columns();
         fused.project(columns.iter().map(|&column| all[column].clone()).collect(), node.schema());
         Ok(Some(fused.into()))

@@ -12,6 +12,7 @@ mod arrows;
 mod effects;
 mod examples;
 mod explain;
+mod layouts;
 mod sql_suite;
 mod stages;
 mod tpch;
