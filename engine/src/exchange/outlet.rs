@@ -332,8 +332,10 @@ impl ExchangeOutlet {
     /// Says what was seen, waits for the verdict, and places what was held.
     async fn decide(&mut self, goes_on: bool) -> Result<()> {
         let Some(ballot) = self.port.ballot.clone() else { return Ok(()) };
-        let Aim::Undecided(undecided) = std::mem::replace(&mut self.aim, Aim::All) else { return Ok(()) };
-        let Undecided { adaptive, rows, hashes } = *undecided;
+        let Aim::Undecided(undecided) = &mut self.aim else { return Ok(()) };
+        let (adaptive, rows) = (undecided.adaptive.clone(), undecided.rows);
+        let hashes = std::mem::take(&mut undecided.hashes);
+        self.aim = Aim::All;
         ballot.say(match adaptive.side {
             Side::Build => Seen::Build { bytes: self.pending[0].bytes as u64, goes_on },
             Side::Probe => Seen::Probe { rows, hashes },

@@ -174,7 +174,7 @@ impl Test {
 
     fn terminate_rank(&mut self) {
         let moment = self.middle();
-        let mut job = self.start(&self.copy());
+        let job = self.start(&self.copy());
         std::thread::sleep(moment);
         let number = job.rank(1).expect("rank 1 runs");
         let ended = job.signal(number, "-TERM", LIMIT);
@@ -184,7 +184,7 @@ impl Test {
 
     fn terminate_launcher(&mut self) {
         let moment = self.middle();
-        let mut job = self.start(&self.copy());
+        let job = self.start(&self.copy());
         std::thread::sleep(moment);
         let number = job.launcher();
         let ended = job.signal(number, "-TERM", LIMIT);
