@@ -32,6 +32,9 @@ const AFTER_LOSS: Duration = Duration::from_secs(5);
 
 const BY_SIGNAL: &str = "interrupted by a signal";
 
+/// Before the ranks have met nobody knows more.
+const WHILE_STARTING: &str = "interrupted by a signal before all ranks had met; if none was sent, a rank did not start";
+
 /// Whether a signal came that nobody has acted upon.
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 /// What to cancel.
@@ -132,7 +135,7 @@ fn cancel_until_it_ends() {
         }
         if launcher::launched() && started.elapsed() > LAUNCHER_WAITS {
             if launcher::rank() == 0 && !loss_was_said() {
-                report::line(Error::cancelled(why.as_deref().unwrap_or(BY_SIGNAL)));
+                report::line(Error::cancelled(why.as_deref().unwrap_or(WHILE_STARTING)));
             }
             leave();
         }

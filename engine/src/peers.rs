@@ -207,6 +207,18 @@ impl Shared {
         }
     }
 
+    /// `rank 2 (process 4711 on host n1) was`. Survivors end soon after the first loss, and this rank may learn of theirs first:
+    /// so all are named who are gone by now.
+    fn all_gone(&self, rank: usize) -> String {
+        let is_gone =
+            |other: usize, card: &Card| other == rank || !self.has_left(other) && card.process.is_gone() == Some(true);
+        let gone = self.others().filter(|(other, card)| is_gone(*other, card));
+        let named =
+            gone.map(|(rank, card)| format!("rank {rank} (process {} on host {})", card.process.number(), card.host));
+        let named = named.collect::<Vec<_>>();
+        format!("{} {}", named.join(" and "), if named.len() == 1 { "was" } else { "were" })
+    }
+
     fn lose(&self, rank: usize) {
         let (error, closing) = {
             let mut state = self.state.lock();
@@ -214,12 +226,7 @@ impl Shared {
                 return;
             }
             let doing = if state.closing { "closing its session".to_owned() } else { self.activity.to_string() };
-            let Card { process, host, .. } = &self.cards[rank];
-            let error = Error::peer_lost(format!(
-                "rank {rank} (process {} on host {host}) was lost; rank {} was {doing}",
-                process.number(),
-                self.rank
-            ));
+            let error = Error::peer_lost(format!("{} lost; rank {} was {doing}", self.all_gone(rank), self.rank));
             state.lost = Some(error.clone());
             (error, state.closing)
         };
