@@ -34,7 +34,7 @@ const RANKS: usize = 3;
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Rows of the table that is joined with itself.
-const ROWS: usize = 3_000_000;
+const ROWS: usize = 5_000_000;
 
 fn main() -> ExitCode {
     let arguments = std::env::args().collect::<Vec<_>>();
@@ -160,7 +160,7 @@ impl Test {
         let writes = self.random.below(2) == 1;
         let statement = if writes { self.copy() } else { self.query() };
         // The end moves with what else the machine does.
-        let mut moment = self.takes.mul_f64(0.15 + 0.6 * self.random.fraction());
+        let mut moment = self.takes.mul_f64(0.15 + 0.5 * self.random.fraction());
         let (job, number) = loop {
             let mut job = self.start(&statement);
             self.wait_for_start();
