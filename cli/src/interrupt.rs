@@ -32,8 +32,13 @@ const AFTER_LOSS: Duration = Duration::from_secs(5);
 
 const BY_SIGNAL: &str = "interrupted by a signal";
 
+/// Before the ranks have met nobody knows more.
+const WHILE_STARTING: &str = "interrupted by a signal before all ranks had met; if none was sent, a rank did not start";
+
 /// Whether a signal came that nobody has acted upon.
 static REQUESTED: AtomicBool = AtomicBool::new(false);
+/// Whether the signal was said.
+static SAID: AtomicBool = AtomicBool::new(false);
 /// What to cancel.
 static SESSION: Mutex<Option<Interrupted>> = Mutex::new(None);
 /// What must not be left behind when the process ends at once.
@@ -129,15 +134,29 @@ fn cancel_until_it_ends() {
         if let Some(Interrupted { canceller, peers }) = session {
             let why = why.get_or_insert_with(|| reason(&peers));
             canceller.cancel(why);
+            // At once: a launcher that was told to end soon forwards nothing any more.
+            if launcher::launched() {
+                say(why);
+            }
         }
         if launcher::launched() && started.elapsed() > LAUNCHER_WAITS {
-            if launcher::rank() == 0 && !loss_was_said() {
-                report::line(Error::cancelled(why.as_deref().unwrap_or(BY_SIGNAL)));
-            }
+            say(WHILE_STARTING);
             leave();
         }
         thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Rank 0 says once why the process ends, unless the session has said that a rank was lost.
+fn say(why: &str) {
+    if launcher::rank() == 0 && !loss_was_said() && !SAID.swap(true, Ordering::AcqRel) {
+        report::line(Error::cancelled(why));
+    }
+}
+
+/// Whether the cause of the end is said already.
+pub(crate) fn said() -> bool {
+    loss_was_said() || SAID.load(Ordering::Acquire)
 }
 
 /// What the signal means: a launcher sends it after a loss, and then the session says which. If nobody is lost, whoever goes now

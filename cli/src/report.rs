@@ -9,7 +9,6 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bireme::engine::peers::loss_was_said;
 use bireme::prelude::{Error, ErrorKind};
 
 use crate::{interrupt, launcher};
@@ -32,10 +31,10 @@ pub(crate) fn line(text: impl Display) {
     let _ = writeln!(stderr(), "{text}");
 }
 
-/// Reports the failure of a command and gives its exit code. If a rank was lost the session has said so when it happened, and
-/// whatever failed since follows from that.
+/// Reports the failure of a command and gives its exit code. A lost rank, and a launcher's signal, were
+/// said when they came, and whatever failed since follows from that.
 pub(crate) fn failure(error: &Error) -> ExitCode {
-    if loss_was_said() {
+    if interrupt::said() {
         return ExitCode::from(OTHER_FAILURE);
     }
     let rank = launcher::rank();

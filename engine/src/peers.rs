@@ -37,6 +37,9 @@ use crate::switchboard::Switchboard;
 /// How long a rank's goodbye may take from its process to ours.
 const GOODBYE: Duration = Duration::from_millis(500);
 
+/// How much longer than another's our end of MPI may take. A machine with too few cores is slow here, and all work is done.
+const MEETING: Duration = Duration::from_secs(5);
+
 /// Heartbeats come every second; after this time without one a rank is worth a word.
 const SILENT: Duration = Duration::from_secs(3);
 
@@ -128,9 +131,10 @@ impl Peers {
 
     /// Looks now, for whoever is about to end this process and may be quicker than the watch.
     pub fn look(&self) -> Option<Error> {
-        let closing = self.shared.state.lock().closing;
-        for (rank, card) in self.shared.cards.iter().enumerate() {
-            if !closing && !self.shared.has_left(rank) && card.process.is_gone() == Some(true) {
+        // After the end of the session everybody goes.
+        let watches = self.shared.state.lock().watch.is_some();
+        for (rank, card) in self.shared.others() {
+            if watches && card.process.is_gone() == Some(true) {
                 self.shared.lose(rank);
             }
         }
@@ -142,7 +146,7 @@ impl Peers {
         self.shared.state.lock().calm = true;
     }
 
-    /// The session closes: ranks that have said goodbye may go.
+    /// The session closes: the others may go.
     pub fn close(&self) {
         self.shared.state.lock().closing = true;
     }
@@ -196,37 +200,43 @@ impl Shared {
         self.switchboard.as_ref().map_or(Duration::ZERO, |switchboard| switchboard.communicator().silence(rank))
     }
 
-    /// The process of a rank is gone.
+    /// The process of a rank is gone. In order that happens only while all ranks close: MPI's end is a meeting of all. Some
+    /// come out of it, and end, before others.
     fn gone(&self, rank: usize) {
         let started = Instant::now();
-        while self.state.lock().closing && !self.has_left(rank) && started.elapsed() < GOODBYE {
+        let patience = || if self.has_left(rank) { MEETING } else { GOODBYE };
+        while self.state.lock().closing && started.elapsed() < patience() {
+            if self.state.lock().watch.is_none() {
+                return;
+            }
             std::thread::sleep(Duration::from_millis(5));
         }
-        if !self.has_left(rank) {
-            self.lose(rank);
-        }
+        self.lose(rank);
+    }
+
+    /// `rank 2 (process 4711 on host n1) was`. Survivors end soon after the first loss, and this rank may learn of theirs first:
+    /// so all are named who are gone by now.
+    fn all_gone(&self, rank: usize) -> String {
+        let is_gone = |other: usize, card: &Card| other == rank || card.process.is_gone() == Some(true);
+        let gone = self.others().filter(|(other, card)| is_gone(*other, card));
+        let named =
+            gone.map(|(rank, card)| format!("rank {rank} (process {} on host {})", card.process.number(), card.host));
+        let named = named.collect::<Vec<_>>();
+        format!("{} {}", named.join(" and "), if named.len() == 1 { "was" } else { "were" })
     }
 
     fn lose(&self, rank: usize) {
-        let (error, closing) = {
+        let error = {
             let mut state = self.state.lock();
             if state.lost.is_some() || state.calm {
                 return;
             }
             let doing = if state.closing { "closing its session".to_owned() } else { self.activity.to_string() };
-            let Card { process, host, .. } = &self.cards[rank];
-            let error = Error::peer_lost(format!(
-                "rank {rank} (process {} on host {host}) was lost; rank {} was {doing}",
-                process.number(),
-                self.rank
-            ));
+            let error = Error::peer_lost(format!("{} lost; rank {} was {doing}", self.all_gone(rank), self.rank));
             state.lost = Some(error.clone());
-            (error, state.closing)
+            error
         };
-        // Who closes is about to return the error; whoever computes may not live long enough for that.
-        if !closing {
-            say(&error);
-        }
+        say(&error);
         self.cancel.cancel(error.clone());
         if let Some(switchboard) = &self.switchboard {
             switchboard.end_waits(&error);

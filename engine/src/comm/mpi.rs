@@ -86,6 +86,8 @@ struct Outbox {
     frames: VecDeque<(usize, Frame)>,
     handler: Option<Handler>,
     closing: bool,
+    /// The communicator was dropped before it was closed: something else had failed.
+    deserted: bool,
     abort: Option<i32>,
     /// The pump sleeps and wants to be woken.
     asleep: bool,
@@ -249,6 +251,23 @@ impl Communicator for MpiCommunicator {
                     "rank {}: closing the communicator took more than {timeout:?}: {waiting_for}",
                     self.rank
                 )));
+            }
+        }
+    }
+}
+
+/// A communicator that nobody closes any more makes no further calls of MPI, which the program may be about to end.
+impl Drop for MpiCommunicator {
+    fn drop(&mut self) {
+        let deserted = self.shared.tell(|outbox| {
+            outbox.deserted = !outbox.closing;
+            outbox.deserted
+        });
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let mut progress = self.shared.progress.lock();
+        while deserted && matches!(&*progress, Progress::Running) {
+            if self.shared.changed.wait_until(&mut progress, deadline).timed_out() {
+                return;
             }
         }
     }

@@ -253,7 +253,9 @@ pub(super) enum Course {
 impl Course {
     /// Of a side with input lanes on these ranks, for an outlet on this rank.
     pub fn of(verdict: &Arc<Verdict>, side: Side, input_ranks: &[usize], rank: usize) -> Self {
-        let all = || (0..input_ranks.len()).collect::<Vec<_>>();
+        // A rank's lanes of a fused stage are one partition: one of them gets what is for the rank.
+        let is_first = |lane: &usize| !input_ranks[..*lane].contains(&input_ranks[*lane]);
+        let all = || (0..input_ranks.len()).filter(is_first).collect::<Vec<_>>();
         let here = input_ranks.iter().position(|&at| at == rank);
         match (verdict.as_ref(), side, here) {
             (Verdict::Broadcast, Side::Build, _) => Course::To(all()),
@@ -319,6 +321,8 @@ mod tests {
         };
         assert_eq!((lanes(Side::Build, 1), lanes(Side::Probe, 1)), (vec![0, 1, 2], vec![1]));
         assert!(is_heavy(&split, 5) && !is_heavy(&split, 6));
+        let twice = Course::of(&split, Side::Build, &[2, 2, 0], 1);
+        assert!(matches!(twice, Course::ByHash { lanes, .. } if lanes == [0, 2]), "a rank with two lanes gets rows once");
         let broadcast = Arc::new(Verdict::Broadcast);
         assert!(matches!(Course::of(&broadcast, Side::Probe, &[0, 2], 2), Course::To(lanes) if lanes == [1]));
         assert!(matches!(Course::of(&broadcast, Side::Probe, &[0, 2], 1), Course::InTurn));

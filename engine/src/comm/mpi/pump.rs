@@ -114,13 +114,18 @@ impl Pump {
                 Err(error) => break error,
                 Ok(true) => idle = 0,
                 Ok(false) if self.all_closed() => return self.finish(),
+                Ok(false) if self.shared.outbox.lock().deserted => {
+                    break Error::internal("dropped before it was closed");
+                }
                 Ok(false) => {
                     idle += 1;
                     self.rest(idle);
                 }
             }
         };
-        tracing::error!(rank = self.world.rank, "{failure}");
+        if !self.shared.outbox.lock().deserted {
+            tracing::error!(rank = self.world.rank, "{failure}");
+        }
         self.shared.set_progress(Progress::Failed(failure));
         self.wait_for_abort();
     }

@@ -34,7 +34,7 @@ const RANKS: usize = 3;
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Rows of the table that is joined with itself.
-const ROWS: usize = 3_000_000;
+const ROWS: usize = 5_000_000;
 
 fn main() -> ExitCode {
     let arguments = std::env::args().collect::<Vec<_>>();
@@ -60,9 +60,8 @@ fn main() -> ExitCode {
 struct Test {
     folder: tempfile::TempDir,
     random: Random,
-    /// When the query begins and ends, after the start of `mpirun`, if nobody is killed.
-    begins: Duration,
-    ends: Duration,
+    /// How long the query takes, once the ranks have started, if nobody is killed.
+    takes: Duration,
     runs: usize,
     failed: usize,
     slowest: Duration,
@@ -79,8 +78,7 @@ impl Test {
         let mut test = Test {
             folder,
             random: Random::new(seed),
-            begins: Duration::ZERO,
-            ends: Duration::ZERO,
+            takes: Duration::ZERO,
             runs: 0,
             failed: 0,
             slowest: Duration::ZERO,
@@ -92,9 +90,8 @@ impl Test {
             test.path("data/numbers.parquet").display()
         );
         assert!(test.alone(&rows), "making the data failed");
-        test.begins = test.undisturbed("SELECT 1");
-        test.ends = test.undisturbed(&test.query());
-        println!("the query runs from {:.1} s to {:.1} s after the start", secs(test.begins), secs(test.ends));
+        test.takes = test.undisturbed();
+        println!("undisturbed, the query takes {:.1} s", secs(test.takes));
         test
     }
 
@@ -137,13 +134,24 @@ impl Test {
         Job::start(command, &self.path(&format!("run-{}", self.runs)))
     }
 
-    /// How long a statement takes if nobody is killed.
-    fn undisturbed(&mut self, statement: &str) -> Duration {
+    /// How long the query takes if nobody is killed.
+    fn undisturbed(&mut self) -> Duration {
+        let job = self.start(&self.query());
+        self.wait_for_start();
         let started = Instant::now();
-        let ended = self.start(statement).wait(Duration::from_secs(300));
+        let ended = job.wait(Duration::from_secs(300));
         assert_eq!((ended.code, ended.left), (Some(0), vec![]), "undisturbed: {}", ended.said);
         assert_eq!(names(&self.path("temp")), [""; 0], "left by an undisturbed run");
         started.elapsed()
+    }
+
+    /// Until the ranks have started: the last thing they do before they meet is to make a folder each.
+    fn wait_for_start(&self) {
+        let started = Instant::now();
+        while names(&self.path("temp")).len() < RANKS {
+            assert!(started.elapsed() < Duration::from_secs(60), "the ranks do not start");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Kills a random rank at a random moment of the query.
@@ -152,30 +160,34 @@ impl Test {
         let writes = self.random.below(2) == 1;
         let statement = if writes { self.copy() } else { self.query() };
         // The end moves with what else the machine does.
-        let mut moment = self.begins + (self.ends - self.begins).mul_f64(0.1 + 0.7 * self.random.fraction());
+        let mut moment = self.takes.mul_f64(0.15 + 0.5 * self.random.fraction());
         let (job, number) = loop {
             let mut job = self.start(&statement);
+            self.wait_for_start();
             std::thread::sleep(moment);
             match job.rank(rank) {
                 Some(number) if job.runs() => break (job, number),
                 _ => println!("  over after {:.1} s; once more, earlier", secs(moment)),
             }
+            job.wait(LIMIT);
             let _ = std::fs::remove_dir_all(self.path("out/joined"));
             moment = moment.mul_f64(0.7);
         };
         let ended = job.signal(number, "-KILL", LIMIT);
         let what =
             format!("SIGKILL of rank {rank} at {:.1} s of a {}", secs(moment), if writes { "COPY" } else { "SELECT" });
-        let wanted = format!("bireme: rank {rank} (process {number} on host ");
-        let words =
-            |line: &str| line.starts_with(&wanted) && line.contains(" was in action ") && line.contains(" stage");
+        let wanted = format!("rank {rank} (process {number} on host ");
+        let words = |line: &str| {
+            let says = |words: &str| line.contains(words);
+            line.starts_with("bireme: rank ") && says(&wanted) && says(" was in action ") && says(" stage")
+        };
         self.check(&what, &ended, words);
     }
 
     fn terminate_rank(&mut self) {
-        let moment = self.middle();
         let job = self.start(&self.copy());
-        std::thread::sleep(moment);
+        self.wait_for_start();
+        std::thread::sleep(self.takes.mul_f64(0.4));
         let number = job.rank(1).expect("rank 1 runs");
         let ended = job.signal(number, "-TERM", LIMIT);
         let words = |line: &str| line.contains("interrupted by a signal; rank 1 was in action ");
@@ -183,17 +195,13 @@ impl Test {
     }
 
     fn terminate_launcher(&mut self) {
-        let moment = self.middle();
         let job = self.start(&self.copy());
-        std::thread::sleep(moment);
+        self.wait_for_start();
+        std::thread::sleep(self.takes.mul_f64(0.4));
         let number = job.launcher();
         let ended = job.signal(number, "-TERM", LIMIT);
         let words = |line: &str| line.starts_with("cancelled: interrupted by a signal; rank 0 was in action ");
         self.check("SIGTERM to mpirun", &ended, words);
-    }
-
-    fn middle(&self) -> Duration {
-        self.begins + (self.ends - self.begins) / 2
     }
 
     /// Checks one end; `says` knows the line that must be there.
