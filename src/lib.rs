@@ -32,9 +32,9 @@ pub use bireme_connectors::options::{CsvOptions, FileFormatOptions, IpcOptions, 
 pub use bireme_engine::error::{Error, ErrorKind, Result};
 pub use bireme_engine::layout::{Grid, Layout};
 pub use bireme_engine::machine::{Cluster, Machine, Rates};
+pub use bireme_engine::peers::Peers;
 /// Who decides what a plan leaves open: how joins between ranks meet, and where lanes run.
 pub use bireme_planner::place as mapper;
-pub use bireme_engine::peers::Peers;
 pub use frame::{DataFrame, GroupBy};
 /// The bindings that [`Session::from_communicator`] takes its communicator from.
 #[cfg(feature = "mpi")]

@@ -128,18 +128,7 @@ impl Planner {
         let lane_ranks = self.mapper.place(&graph, ranks);
         let placed = PlacedPlan::new(graph, ranks, lane_ranks)?;
         let (schema, cluster) = (physical.schema(), self.cluster.clone());
-        Ok(Planned {
-            schema,
-            optimized,
-            physical,
-            placed,
-            origins,
-            programs,
-            sources,
-            cluster,
-            decisions,
-            hashed_by,
-        })
+        Ok(Planned { schema, optimized, physical, placed, origins, programs, sources, cluster, decisions, hashed_by })
     }
 }
 

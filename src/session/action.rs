@@ -76,7 +76,9 @@ impl Session {
         sink: impl Fn(usize) -> Arc<dyn Sink> + Sync,
     ) -> Result<Vec<Acted>> {
         if self.inner.only_plans {
-            return Err(Error::user("this session plans for a machine that is not here: queries can be explained, not run"));
+            return Err(Error::user(
+                "this session plans for a machine that is not here: queries can be explained, not run",
+            ));
         }
         let mut number = self.inner.actions.lock();
         *number += 1;

@@ -12,6 +12,9 @@
 //! - else both go by the hash of their keys, but rows of a key that is heavy on the probe side stay where they are, and build rows of
 //!   such a key go to every rank.
 //!
+//! The outlets of one side on one rank speak as one: the first that has seen enough, or the last that ends. A body may end its outlets one
+//! after the other, so one that ends before the others hands its rows to them and does not wait.
+//!
 //! Nobody waits for a reader here: a vote depends on the rows that reach the outlets, and these never depend on the verdict, for a
 //! stage with several outputs takes no part in a decision.
 
@@ -20,6 +23,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use arrow::array::RecordBatch;
 use bincode::{Decode, Encode};
 use parking_lot::Mutex;
 
@@ -28,8 +32,8 @@ use crate::error::{Error, Result};
 use crate::stage::{DecisionId, PlacedPlan, Route, Side};
 use crate::switchboard::{Message, Switchboard};
 
-/// Rows that one outlet of a probe side looks at.
-pub(super) const SAMPLE_ROWS: usize = 16 << 10;
+/// Rows of the probe side that the outlets of a rank look at.
+pub(super) const SAMPLE_ROWS: u64 = 16 << 10;
 
 /// A key is heavy if it has more than this part of a rank's even share of all rows. What is left unsplit makes no rank
 /// busier than a quarter above the others.
@@ -73,15 +77,6 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// What one outlet has seen when it can wait no longer.
-#[derive(Debug)]
-pub(crate) enum Seen {
-    /// Of a build side.
-    Build { bytes: u64, goes_on: bool },
-    /// Of a probe side: rows, and how often each hash was among them.
-    Probe { rows: u64, hashes: BTreeMap<u64, u64> },
-}
-
 /// One decision on one rank.
 pub(crate) struct Ballot {
     id: DecisionId,
@@ -93,9 +88,9 @@ pub(crate) struct Ballot {
 }
 
 struct State {
-    /// Outlets here that have not said what they have seen.
-    silent: usize,
-    ours: Vote,
+    build: SideState,
+    probe: SideState,
+    /// Of the probe side: how often each hash was seen.
     hashes: BTreeMap<u64, u64>,
     /// Of each rank.
     votes: Vec<Option<Vote>>,
@@ -103,9 +98,50 @@ struct State {
     parked: Vec<Waker>,
 }
 
+/// The outlets of one side on this rank.
+#[derive(Default)]
+struct SideState {
+    /// Those that may still see rows.
+    open: usize,
+    /// They have spoken, or there are none.
+    spoken: bool,
+    /// Bytes of the build side, or rows of the probe side, that they have seen.
+    seen: u64,
+    /// There may be more.
+    goes_on: bool,
+    /// Rows of outlets that have ended.
+    left: Vec<RecordBatch>,
+}
+
+impl State {
+    fn side(&mut self, side: Side) -> &mut SideState {
+        match side {
+            Side::Build => &mut self.build,
+            Side::Probe => &mut self.probe,
+        }
+    }
+
+    /// What this rank says, now that both sides have spoken.
+    fn vote(&mut self) -> Vote {
+        let sampled = self.probe.seen;
+        // A key that is heavy over all ranks is at least half as heavy on one of them.
+        let least = (heavy_from(sampled, self.votes.len()) / 2).max(2);
+        let mut often =
+            std::mem::take(&mut self.hashes).into_iter().filter(|(_, count)| *count >= least).collect::<Vec<_>>();
+        often.sort_by_key(|(hash, count)| (std::cmp::Reverse(*count), *hash));
+        often.truncate(MOST_KEYS);
+        Vote { build_bytes: self.build.seen, build_goes_on: self.build.goes_on, sampled, often }
+    }
+}
+
 impl Ballot {
     /// The decisions of a plan, as far as they concern this rank: every rank votes on all.
-    pub fn all(plan: &PlacedPlan, action: u64, switchboard: &Switchboard, cancel: &Cancel) -> BTreeMap<DecisionId, Arc<Self>> {
+    pub fn all(
+        plan: &PlacedPlan,
+        action: u64,
+        switchboard: &Switchboard,
+        cancel: &Cancel,
+    ) -> BTreeMap<DecisionId, Arc<Self>> {
         let (rank, ranks) = (switchboard.rank(), plan.ranks());
         let mut ballots: BTreeMap<DecisionId, Self> = BTreeMap::new();
         for exchange in &plan.graph().exchanges {
@@ -118,62 +154,91 @@ impl Ballot {
                 switchboard: switchboard.clone(),
                 cancel: cancel.clone(),
                 state: Mutex::new(State {
-                    silent: 0,
-                    ours: Vote::default(),
+                    build: SideState::default(),
+                    probe: SideState::default(),
                     hashes: BTreeMap::new(),
                     votes: vec![None; ranks],
                     verdict: None,
                     parked: Vec::new(),
                 }),
             });
-            ballot.state.get_mut().silent += outlets;
+            let side = ballot.state.get_mut().side(adaptive.side);
+            (side.open, side.spoken) = (outlets, outlets == 0);
         }
         ballots.into_iter().map(|(id, ballot)| (id, Arc::new(ballot))).collect()
     }
 
     /// Votes at once if no outlet is here.
     pub fn open(&self) {
-        if self.state.lock().silent == 0 {
-            self.vote();
-        }
-    }
-
-    /// An outlet can wait no longer. The last one here makes the rank vote.
-    pub fn say(&self, seen: Seen) {
-        let last = {
-            let mut state = self.state.lock();
-            match seen {
-                Seen::Build { bytes, goes_on } => {
-                    state.ours.build_bytes += bytes;
-                    state.ours.build_goes_on |= goes_on;
-                }
-                Seen::Probe { rows, hashes } => {
-                    state.ours.sampled += rows;
-                    for (hash, count) in hashes {
-                        *state.hashes.entry(hash).or_default() += count;
-                    }
-                }
-            }
-            state.silent = state.silent.saturating_sub(1);
-            state.silent == 0
-        };
-        if last {
-            self.vote();
-        }
-    }
-
-    fn vote(&self) {
         let vote = {
             let mut state = self.state.lock();
-            let hashes = std::mem::take(&mut state.hashes);
-            // A key that is heavy over all ranks is at least half as heavy on one of them.
-            let least = heavy_from(state.ours.sampled, state.votes.len()) / 2;
-            let mut often = hashes.into_iter().filter(|(_, count)| *count >= least.max(2)).collect::<Vec<_>>();
-            often.sort_by_key(|(hash, count)| (std::cmp::Reverse(*count), *hash));
-            often.truncate(MOST_KEYS);
-            state.ours.often = often;
-            state.ours.clone()
+            (state.build.open == 0 && state.probe.open == 0).then(|| state.vote())
         };
+        vote.into_iter().for_each(|vote| self.cast(vote));
+    }
+
+    /// An outlet of the build side has seen so many more bytes.
+    pub fn saw_bytes(&self, bytes: u64) -> u64 {
+        let mut state = self.state.lock();
+        state.build.seen += bytes;
+        state.build.seen
+    }
+
+    /// An outlet of the probe side has seen more rows, by the hashes of their keys; says how many that makes.
+    pub fn saw_rows(&self, hashes: &[u64]) -> u64 {
+        let mut state = self.state.lock();
+        // What was said is said.
+        if !state.probe.spoken {
+            state.probe.seen += hashes.len() as u64;
+            for &hash in hashes {
+                *state.hashes.entry(hash).or_default() += 1;
+            }
+        }
+        state.probe.seen
+    }
+
+    /// An outlet can hold no more rows: its side speaks.
+    pub fn speak(&self, side: Side) {
+        self.say(side, true);
+    }
+
+    /// An outlet ends with these rows. If it is not the last of its side and that has not spoken, they are left to the others, and
+    /// it is not to wait; else they come back, with what was left before.
+    pub fn end(&self, side: Side, rows: Vec<RecordBatch>) -> Option<Vec<RecordBatch>> {
+        {
+            let mut state = self.state.lock();
+            let side = state.side(side);
+            side.open = side.open.saturating_sub(1);
+            if side.open > 0 && !side.spoken {
+                side.left.extend(rows);
+                return None;
+            }
+        }
+        self.say(side, false);
+        let mut all = self.take_left(side);
+        all.extend(rows);
+        Some(all)
+    }
+
+    /// Rows of outlets that have ended, for one that has not.
+    pub fn take_left(&self, side: Side) -> Vec<RecordBatch> {
+        std::mem::take(&mut self.state.lock().side(side).left)
+    }
+
+    fn say(&self, side: Side, goes_on: bool) {
+        let vote = {
+            let mut state = self.state.lock();
+            let speaking = state.side(side);
+            if speaking.spoken {
+                return;
+            }
+            (speaking.spoken, speaking.goes_on) = (true, goes_on);
+            (state.build.spoken && state.probe.spoken).then(|| state.vote())
+        };
+        vote.into_iter().for_each(|vote| self.cast(vote));
+    }
+
+    fn cast(&self, vote: Vote) {
         let message = Message::Vote { action: self.action, decision: self.id.0, vote: vote.clone() };
         self.switchboard.send_to_others(&message);
         self.voted(self.switchboard.rank(), vote);
@@ -322,7 +387,10 @@ mod tests {
         assert_eq!((lanes(Side::Build, 1), lanes(Side::Probe, 1)), (vec![0, 1, 2], vec![1]));
         assert!(is_heavy(&split, 5) && !is_heavy(&split, 6));
         let twice = Course::of(&split, Side::Build, &[2, 2, 0], 1);
-        assert!(matches!(twice, Course::ByHash { lanes, .. } if lanes == [0, 2]), "a rank with two lanes gets rows once");
+        assert!(
+            matches!(twice, Course::ByHash { lanes, .. } if lanes == [0, 2]),
+            "a rank with two lanes gets rows once"
+        );
         let broadcast = Arc::new(Verdict::Broadcast);
         assert!(matches!(Course::of(&broadcast, Side::Probe, &[0, 2], 2), Course::To(lanes) if lanes == [1]));
         assert!(matches!(Course::of(&broadcast, Side::Probe, &[0, 2], 1), Course::InTurn));

@@ -120,7 +120,8 @@ impl Ports {
         let (spiller, pacer) = (Arc::new(Spiller::default()), Arc::new(Pacer::default()));
         let ids = (0..plan.graph().exchanges.len()).map(|id| ExchangeId(id as u32));
         let ballots = Ballot::all(plan, action, around.switchboard, around.cancel);
-        let port = |id| Port::new(plan, action, id, around, &Shared { spiller: &spiller, pacer: &pacer, ballots: &ballots });
+        let port =
+            |id| Port::new(plan, action, id, around, &Shared { spiller: &spiller, pacer: &pacer, ballots: &ballots });
         let ports = ids.map(|id| port(id).map(Arc::new)).collect();
         Self { cancel: around.cancel.clone(), pacer, ballots, ports }
     }

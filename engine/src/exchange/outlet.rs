@@ -9,7 +9,6 @@
 //! Rows for many lanes are small pieces of each batch, so they are collected per lane until they make a batch worth
 //! sending. Whole batches pass through untouched.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use arrow::array::{RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, take};
 use arrow::datatypes::SchemaRef;
 
-use super::ballot::{Course, SAMPLE_ROWS, Seen, Verdict, is_heavy, splits};
+use super::ballot::{Ballot, Course, SAMPLE_ROWS, Verdict, is_heavy, splits};
 use super::pick::{FEW_LANES, pick};
 use super::port::Port;
 use super::{Outgoing, batch_bytes, compact_views};
@@ -29,7 +28,7 @@ use crate::error::{Error, Result};
 use crate::metrics::{Progress, StageMetrics};
 use crate::stage::{Adaptive, LaneSink, Partitioner, Route, Side};
 
-/// Bytes that one outlet holds at most before its ranks decide.
+/// Bytes that the outlets of a build side hold at most on a rank before the ranks decide.
 const MOST_HELD: u64 = 64 << 20;
 
 /// Bytes that wait in one outlet for company, over all lanes.
@@ -184,14 +183,7 @@ enum Aim {
     /// Each row to its lane, but those of heavy keys to these lanes.
     Split { partitioner: Arc<dyn Partitioner>, verdict: Arc<Verdict>, lanes: Vec<usize> },
     /// Not decided yet: rows are held.
-    Undecided(Box<Undecided>),
-}
-
-/// What an outlet has seen before its ranks decide.
-struct Undecided {
-    adaptive: Adaptive,
-    rows: u64,
-    hashes: BTreeMap<u64, u64>,
+    Undecided(Adaptive),
 }
 
 /// Rows that wait for company.
@@ -202,20 +194,15 @@ struct Pending {
     bytes: usize,
 }
 
-impl Undecided {
-    /// Looks at one more batch; says whether that is enough. `held` is what came before it.
-    fn look(&mut self, batch: &RecordBatch, held: usize) -> Result<bool> {
-        if self.adaptive.side == Side::Build {
-            return Ok(held as u64 + batch_bytes(batch) >= self.adaptive.broadcast_below.min(MOST_HELD));
-        }
-        let mut hashes = Vec::with_capacity(batch.num_rows());
-        self.adaptive.partitioner.hashes(batch, &mut hashes)?;
-        for hash in hashes {
-            *self.hashes.entry(hash).or_default() += 1;
-        }
-        self.rows += batch.num_rows() as u64;
-        Ok(self.rows >= SAMPLE_ROWS as u64)
+/// Looks at one more batch before it is decided where it goes; says whether that is enough.
+fn look(adaptive: &Adaptive, ballot: Option<&Ballot>, batch: &RecordBatch) -> Result<bool> {
+    let Some(ballot) = ballot else { return Ok(true) };
+    if adaptive.side == Side::Build {
+        return Ok(ballot.saw_bytes(batch_bytes(batch)) >= adaptive.broadcast_below.min(MOST_HELD));
     }
+    let mut hashes = Vec::with_capacity(batch.num_rows());
+    adaptive.partitioner.hashes(batch, &mut hashes)?;
+    Ok(ballot.saw_rows(&hashes) >= SAMPLE_ROWS)
 }
 
 impl ExchangeOutlet {
@@ -225,18 +212,10 @@ impl ExchangeOutlet {
             Route::Hash(partitioner) | Route::Range(partitioner) if inputs > 1 => {
                 (Aim::Scatter(Arc::clone(partitioner)), port.fed.clone())
             }
-            Route::Adaptive(adaptive) if inputs > 1 => {
-                let undecided = Undecided { adaptive: adaptive.clone(), rows: 0, hashes: BTreeMap::new() };
-                (Aim::Undecided(Box::new(undecided)), port.fed.clone())
-            }
+            Route::Adaptive(adaptive) if inputs > 1 => (Aim::Undecided(adaptive.clone()), port.fed.clone()),
             // One reader gets everything, whatever is decided; its rank votes all the same.
             Route::Adaptive(adaptive) => {
-                if let Some(ballot) = &port.ballot {
-                    ballot.say(match adaptive.side {
-                        Side::Build => Seen::Build { bytes: 0, goes_on: true },
-                        Side::Probe => Seen::Probe { rows: 0, hashes: BTreeMap::new() },
-                    });
-                }
+                port.ballot.iter().for_each(|ballot| ballot.speak(adaptive.side));
                 (Aim::All, vec![0])
             }
             Route::Hash(_) | Route::Range(_) | Route::Gather => (Aim::All, vec![0]),
@@ -273,8 +252,8 @@ impl ExchangeOutlet {
             .map_err(|error| error.context(format!("exchange {}", self.port.id)))?;
         let mut enough = false;
         match &mut self.aim {
-            Aim::Undecided(undecided) => {
-                enough = undecided.look(&batch, self.pending[0].bytes)?;
+            Aim::Undecided(adaptive) => {
+                enough = look(adaptive, self.port.ballot.as_deref(), &batch)?;
                 self.hold(0, batch);
             }
             _ => self.place(batch)?,
@@ -289,7 +268,7 @@ impl ExchangeOutlet {
             if !enough && !flush {
                 return Ok(());
             }
-            self.decide(true).await?;
+            self.decide().await?;
         }
         self.send_ready(flush).await
     }
@@ -329,23 +308,36 @@ impl ExchangeOutlet {
         }
     }
 
-    /// Says what was seen, waits for the verdict, and places what was held.
-    async fn decide(&mut self, goes_on: bool) -> Result<()> {
-        let Some(ballot) = self.port.ballot.clone() else { return Ok(()) };
-        let Aim::Undecided(undecided) = &mut self.aim else { return Ok(()) };
-        let (adaptive, rows) = (undecided.adaptive.clone(), undecided.rows);
-        let hashes = std::mem::take(&mut undecided.hashes);
-        self.aim = Aim::All;
-        ballot.say(match adaptive.side {
-            Side::Build => Seen::Build { bytes: self.pending[0].bytes as u64, goes_on },
-            Side::Probe => Seen::Probe { rows, hashes },
-        });
+    /// Speaks for its side, waits for the verdict, and places what was held.
+    async fn decide(&mut self) -> Result<()> {
+        let Aim::Undecided(adaptive) = &self.aim else { return Ok(()) };
+        let (adaptive, Some(ballot)) = (adaptive.clone(), self.port.ballot.clone()) else { return Ok(()) };
+        ballot.speak(adaptive.side);
+        let mut held = ballot.take_left(adaptive.side);
+        held.append(&mut std::mem::take(&mut self.pending[0]).batches);
+        self.follow(adaptive, &ballot, held).await
+    }
+
+    /// Waits for the verdict if the rows that are left are for this outlet to send.
+    async fn decide_at_end(&mut self) -> Result<()> {
+        let Aim::Undecided(adaptive) = &self.aim else { return Ok(()) };
+        let (adaptive, Some(ballot)) = (adaptive.clone(), self.port.ballot.clone()) else { return Ok(()) };
+        let held = std::mem::take(&mut self.pending[0]).batches;
+        match ballot.end(adaptive.side, held) {
+            Some(held) => self.follow(adaptive, &ballot, held).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Places rows under the verdict.
+    async fn follow(&mut self, adaptive: Adaptive, ballot: &Ballot, held: Vec<RecordBatch>) -> Result<()> {
         let since = Instant::now();
         let verdict = poll_fn(|cx| ballot.poll_verdict(cx)).await?;
         self.metrics.wait.add_time(since.elapsed());
         self.port.metrics.decided(&verdict.to_string());
         let inputs = self.port.input_ranks.len();
         let mut slots = 1;
+        self.aim = Aim::All;
         match Course::of(&verdict, adaptive.side, &self.port.input_ranks, self.port.rank) {
             Course::To(lanes) => {
                 (0..inputs).filter(|lane| !lanes.contains(lane)).for_each(|lane| self.port.close_lane(lane));
@@ -362,9 +354,8 @@ impl ExchangeOutlet {
                 };
             }
         }
-        let held = std::mem::take(&mut self.pending[0]);
         self.pending.resize_with(slots, Pending::default);
-        for batch in held.batches {
+        for batch in held {
             self.place(batch)?;
             self.send_ready(false).await?;
         }
@@ -372,7 +363,7 @@ impl ExchangeOutlet {
     }
 
     async fn finish(mut self: Box<Self>) -> Result<()> {
-        self.decide(false).await?;
+        self.decide_at_end().await?;
         self.finishing = true;
         self.send_ready(true).await?;
         self.port.end(self.lane, &self.told)

@@ -11,8 +11,8 @@ use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use parking_lot::Mutex;
 
-use super::queue::{Credit, LaneQueue, Payload, QueueLimits, Spiller};
 use super::ballot::Ballot;
+use super::queue::{Credit, LaneQueue, Payload, QueueLimits, Spiller};
 use super::{Outgoing, Pacer, Shared, Surroundings, batch_bytes};
 use crate::budget::Reservation;
 use crate::cancel::Cancel;

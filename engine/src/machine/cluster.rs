@@ -130,8 +130,7 @@ impl Cluster {
     /// # Errors
     /// It has no ranks or threads, or a rate that is not positive; the message names it.
     pub fn check(&self) -> Result<()> {
-        let counts =
-            [("nodes", self.nodes), ("ranks_per_node", self.ranks_per_node), ("threads", self.threads)];
+        let counts = [("nodes", self.nodes), ("ranks_per_node", self.ranks_per_node), ("threads", self.threads)];
         if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
             return Err(Error::user(format!("a machine with {name} = 0; it needs at least one")));
         }
@@ -147,7 +146,9 @@ impl Cluster {
             ("between.bandwidth", rates.between.bandwidth),
         ];
         match positive.iter().find(|(_, rate)| !(rate.is_finite() && *rate > 0.0)) {
-            Some((name, rate)) => Err(Error::user(format!("a machine with rates.{name} = {rate}; it must be positive"))),
+            Some((name, rate)) => {
+                Err(Error::user(format!("a machine with rates.{name} = {rate}; it must be positive")))
+            }
             None => Ok(()),
         }
     }
@@ -170,7 +171,10 @@ impl Cluster {
         );
         let Rates { core, core_flops, memory, core_memory, on_node, between, source } = &self.rates;
         line("rates", format!("of {source}"));
-        line("core", format!("{core:.2} of the reference, {:.1} GFLOP/s, {} of memory", core_flops / 1e9, speed(*core_memory)));
+        line(
+            "core",
+            format!("{core:.2} of the reference, {:.1} GFLOP/s, {} of memory", core_flops / 1e9, speed(*core_memory)),
+        );
         line("node", format!("{} of memory", speed(*memory)));
         let link = |link: &Link| format!("{:.1} µs, {}", link.latency * 1e6, speed(link.bandwidth));
         if self.ranks_per_node > 1 {

@@ -144,8 +144,8 @@ fn one_way(there_and_back: Duration) -> f64 {
 #[allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 mod tests {
     use super::*;
-    use crate::comm::local::LocalCommunicator;
     use crate::cancel::Cancel;
+    use crate::comm::local::LocalCommunicator;
     use crate::switchboard::Switchboard;
 
     #[test]

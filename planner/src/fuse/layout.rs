@@ -93,10 +93,10 @@ fn moved(expr: &Expr, exprs: &[Expr]) -> Option<Expr> {
     if let Some(place) = place(expr) {
         return Some(Expr::column(place, expr.data_type.clone()));
     }
-    let column = |column: usize| {
-        exprs.iter().position(|known| matches!(known.kind, ExprKind::Column(place) if place == column))
-    };
-    let there = !matches!(expr.kind, ExprKind::Column(_)) && expr.columns().into_iter().all(|old| column(old).is_some());
+    let column =
+        |column: usize| exprs.iter().position(|known| matches!(known.kind, ExprKind::Column(place) if place == column));
+    let there =
+        !matches!(expr.kind, ExprKind::Column(_)) && expr.columns().into_iter().all(|old| column(old).is_some());
     there.then(|| expr.with_columns(&|old| column(old).unwrap_or(old)))
 }
 

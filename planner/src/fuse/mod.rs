@@ -49,9 +49,9 @@ mod union;
 mod window;
 
 pub(crate) use aggregate::{is_distinct, supported as groups_natively};
+pub(crate) use expr::lower;
 pub(crate) use finish::Finished;
 pub(crate) use fragment::{Fused, types_of};
-pub(crate) use expr::lower;
 pub(crate) use join::Join;
 pub(crate) use layout::RowLayout;
 pub(crate) use partners::{scanned, source_at_mut, wishes_of_exchanges};

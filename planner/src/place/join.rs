@@ -181,7 +181,9 @@ pub fn costs(input: &JoinInput<'_>) -> Vec<(JoinWay, f64)> {
             JoinWay::Broadcast => costs.broadcast(build, input.build.row_bytes),
         };
         let built = if way == JoinWay::Broadcast { build } else { build / lanes(way) };
-        moved + costs.build(built, input.build.row_bytes) + costs.probe(probe / lanes(way), built, input.build.row_bytes)
+        moved
+            + costs.build(built, input.build.row_bytes)
+            + costs.probe(probe / lanes(way), built, input.build.row_bytes)
     };
     input.ways.iter().map(|&way| (way, cost(way))).collect()
 }

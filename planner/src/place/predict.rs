@@ -140,7 +140,9 @@ impl Simulation<'_> {
         let plan = self.known.plan;
         let bytes = row_bytes(exchange.schema.fields().iter().map(|field| field.data_type()));
         match exchange.route {
-            Route::Hash(_) | Route::Adaptive(_) | Route::Range(_) | Route::Spread => self.costs.shuffle(rows, bytes, lanes),
+            Route::Hash(_) | Route::Adaptive(_) | Route::Range(_) | Route::Spread => {
+                self.costs.shuffle(rows, bytes, lanes)
+            }
             Route::Broadcast => self.costs.broadcast(rows, bytes),
             Route::RoundRobin => 0.0,
             Route::Gather => self.costs.gather(rows, bytes),

@@ -97,9 +97,7 @@ impl Builder {
     fn layout_of_island(&self, fused: &Fused, node: &Node) -> Result<RowLayout> {
         match node.output_partitioning() {
             Partitioning::Hash(keys, count)
-                if fused.lanes.len() == self.ranks
-                    && count % self.ranks == 0
-                    && !keys.iter().any(reads_unknown) =>
+                if fused.lanes.len() == self.ranks && count % self.ranks == 0 && !keys.iter().any(reads_unknown) =>
             {
                 Ok(RowLayout::hashed(lowered(fused, keys)?))
             }

@@ -71,13 +71,15 @@ impl Builder {
             self.side(&right, join.right),
             &ways,
         );
-        let decision = if ways.len() > 1 { self.mapper.join(&input) } else { crate::place::JoinDecision::new(first, vec![]) };
+        let decision =
+            if ways.len() > 1 { self.mapper.join(&input) } else { crate::place::JoinDecision::new(first, vec![]) };
         self.joins += 1;
         let way = if ways.contains(&decision.way) { decision.way } else { first };
         self.decisions.push(Decision::join(join.describe(), way, decision.costs));
         let below = decision.broadcast_below.filter(|_| way == JoinWay::Shuffle && join.replicates());
         let (left, mut right) = self.go(join, way, &lie, left, right)?;
-        if let (Some(broadcast_below), Some(build), Some(probe)) = (below, left.bare_exchange(), right.bare_exchange()) {
+        if let (Some(broadcast_below), Some(build), Some(probe)) = (below, left.bare_exchange(), right.bare_exchange())
+        {
             right.loose.push(self.adaptive.len());
             self.adaptive.push(Open { build, probe, broadcast_below, relied_on: false });
         }
@@ -167,8 +169,8 @@ fn uncollected<'a>(join: &Join<'a>) -> &'a Node {
 
 /// By which keys the sides lie.
 fn meeting(left: &Fused, right: &Fused, left_keys: &[Expr], right_keys: &[Expr]) -> Meeting {
-    let [left_lists, right_lists] =
-        [(&left.layout, left_keys), (&right.layout, right_keys)].map(|(layout, keys): (&RowLayout, _)| layout.within(keys));
+    let [left_lists, right_lists] = [(&left.layout, left_keys), (&right.layout, right_keys)]
+        .map(|(layout, keys): (&RowLayout, _)| layout.within(keys));
     let both = left_lists.iter().find(|list| right_lists.contains(list)).cloned();
     let apart = left.lanes.iter().zip(&right.lanes).any(|(left, right)| conflicts(*left, *right));
     let in_place = both.is_some() && left.lanes.len() == right.lanes.len() && !apart;

@@ -39,9 +39,12 @@ fn sent(session: &Session, action: impl FnOnce()) -> u64 {
 #[test]
 fn a_join_of_tables_that_are_kept_by_its_key_moves_nothing() {
     let session = with_tables(session(3).build().unwrap());
-    let keep = |table: &str, key: &str| session.table(table).unwrap().repartition([col(key)]).unwrap().persist().unwrap();
+    let keep =
+        |table: &str, key: &str| session.table(table).unwrap().repartition([col(key)]).unwrap().persist().unwrap();
     let (left, right) = (keep("skewed", "k").alias("a").unwrap(), keep("names", "k").alias("b").unwrap());
-    for kind in [JoinType::Inner, JoinType::Left, JoinType::Right, JoinType::Full, JoinType::LeftSemi, JoinType::LeftAnti] {
+    for kind in
+        [JoinType::Inner, JoinType::Left, JoinType::Right, JoinType::Full, JoinType::LeftSemi, JoinType::LeftAnti]
+    {
         let joined = left.join(&right, kind, ["a.k"], ["b.k"]).unwrap();
         let moved = sent(&session, || drop(joined.collect_local().unwrap()));
         assert_eq!(moved, 0, "{kind}\n{}", joined.explain().unwrap());
@@ -51,7 +54,9 @@ fn a_join_of_tables_that_are_kept_by_its_key_moves_nothing() {
     let joined = left.join(&right, JoinType::Inner, ["a.k"], ["b.k"]).unwrap();
     let by_key = joined.group_by([col("b.k"), col("name")]).unwrap().agg([sum(col("v")).alias("s")]).unwrap();
     assert_eq!(sent(&session, || drop(by_key.collect_local().unwrap())), 0, "{}", by_key.explain().unwrap());
-    assert!(sent(&session, || drop(joined.group_by([col("name")]).unwrap().count().unwrap().collect_local().unwrap())) > 0);
+    assert!(
+        sent(&session, || drop(joined.group_by([col("name")]).unwrap().count().unwrap().collect_local().unwrap())) > 0
+    );
     let expected = "SELECT b.k, name, SUM(v) AS s FROM skewed a JOIN names b ON a.k = b.k GROUP BY b.k, name";
     let alone = with_tables(Session::builder().threads(2).build().unwrap());
     assert_eq!(compare::difference(&rows(&by_key), &rows(&alone.sql(expected).unwrap()), false), None);
@@ -161,7 +166,9 @@ fn a_plan_for_a_machine_that_is_not_here_can_be_seen_but_not_run() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "nodes = 128\nranks_per_node = 8\nthreads = 16\n").unwrap();
     let session = Session::builder().threads(1).plan_for(file.path()).unwrap().build().unwrap();
-    session.register_path("lineitem", bireme_tests::tpch::data(0.01).join("lineitem.parquet").to_str().unwrap()).unwrap();
+    session
+        .register_path("lineitem", bireme_tests::tpch::data(0.01).join("lineitem.parquet").to_str().unwrap())
+        .unwrap();
     let frame = session.sql("SELECT l_orderkey, SUM(l_quantity) FROM lineitem GROUP BY l_orderkey").unwrap();
     let text = frame.explain().unwrap();
     assert!(text.contains("lanes on ranks 0-1023") && text.contains("predicted: "), "{text}");
