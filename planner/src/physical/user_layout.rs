@@ -105,7 +105,7 @@ impl ExecutionPlan for LayoutExec {
             return Ok(TreeNodeRecursion::Continue);
         };
         for key in keys {
-            if visit(&key)? == TreeNodeRecursion::Stop {
+            if visit(key)? == TreeNodeRecursion::Stop {
                 return Ok(TreeNodeRecursion::Stop);
             }
         }

@@ -65,6 +65,8 @@ fn plans_are_as_they_were() {
         // Small files are cut as well, so that the plans have lanes to show.
         session.sql("SET datafusion.optimizer.repartition_file_min_size = 65536").unwrap();
         let plan = session.sql(query).unwrap().explain().unwrap();
+        // What the mapper expects depends on how fast the machine is.
+        let plan = plan.split("== mapper ==").next().unwrap_or_default();
         // The directory of the data is the only thing that differs from machine to machine.
         let place = data.to_str().unwrap();
         let plan = plan.replace(place, "DATA").replace(place.trim_start_matches('/'), "DATA");
