@@ -212,9 +212,9 @@ mod tests {
 
     #[test]
     fn the_network_decides() {
-        // Each rank builds all of a table that is a tenth of the other side: worth it where sending the rest is slow.
-        assert_eq!(decide(1e6, 2e7, 4, 1e7), JoinWay::Broadcast);
-        assert_eq!(decide(1e6, 2e7, 4, 1e12), JoinWay::Shuffle);
+        // Each rank builds all of a table that is a quarter of the other side: worth it where sending the rest is slow.
+        assert_eq!(decide(5e6, 2e7, 4, 1e7), JoinWay::Broadcast);
+        assert_eq!(decide(5e6, 2e7, 4, 1e12), JoinWay::Shuffle);
     }
 
     #[test]
