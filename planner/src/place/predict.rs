@@ -13,7 +13,8 @@ use arrow::datatypes::DataType;
 use bireme_engine::machine::Cluster;
 use bireme_engine::stage::{Exchange, ExchangeId, PlacedPlan, Route, StageId};
 use bireme_operators::pipeline::ir::{
-    AggregateSpec, Branch, Expr, ExprKind, JoinColumn, Places, Program, Scan, Sink, SlotId, SortSpec, Source, Step,
+    AggregateMode, AggregateSpec, Branch, Expr, ExprKind, JoinColumn, Pipeline, Places, Program, Scan, Sink, SlotId,
+    SortSpec, Source, Step,
 };
 
 use super::cost::{Costs, row_bytes};
@@ -121,6 +122,13 @@ impl Simulation<'_> {
                 let ended = self.sink(&pipeline.sink, &pipeline.types, came, share);
                 work += cost + ended;
                 rows = Some(came);
+                if let (Sink::Aggregate(slot, spec), Some(groups)) = (&pipeline.sink, self.groups_behind(id))
+                    && spec.mode == AggregateMode::Partial
+                {
+                    // Each rank has each group once at most.
+                    let most = groups * ranks.len() as f64;
+                    self.slots.entry(*slot).and_modify(|(rows, _)| *rows = rows.min(most));
+                }
             }
         } else {
             // An island or a forwarding stage hands on what it gets.
@@ -134,6 +142,20 @@ impl Simulation<'_> {
             transfer += self.exchange(exchange, sent, ranks.len());
         }
         StageTime { stage: id, compute: STAGE + self.costs.work(work * share), transfer, rows }
+    }
+
+    /// How many groups the stage makes that finishes those which this one begins, if it is known.
+    fn groups_behind(&self, id: StageId) -> Option<f64> {
+        let exchanges = &self.known.plan.graph().exchanges;
+        let exchange = exchanges.iter().find(|exchange| exchange.producer == id && !exchange.advice)?;
+        let program = self.known.programs.get(&exchange.consumer)?;
+        let finishes = |pipeline: &Pipeline| {
+            matches!(&pipeline.source, Source::Exchange(read) if *read == exchange.id)
+                && matches!(&pipeline.sink, Sink::Aggregate(_, spec) if spec.mode == AggregateMode::Final)
+        };
+        let place = program.pipelines.iter().position(finishes)?;
+        let reader = program.places().get(place + 1)?.source;
+        self.known.rows.get(&(exchange.consumer, reader)).copied()
     }
 
     fn exchange(&self, exchange: &Exchange, rows: f64, lanes: usize) -> f64 {
