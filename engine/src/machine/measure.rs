@@ -14,8 +14,9 @@ use crate::control::Control;
 use crate::error::Result;
 use crate::hash::hash_columns;
 
-/// What the reference machine takes to hash a key (seconds), with [`hash_keys`].
-const REFERENCE_HASH: f64 = 1.05e-9;
+/// What the reference machine takes to hash a key (seconds), with [`hash_keys`]: measured on the quiet machine of the records in
+/// `bench/results`, which is the reference for that reason alone.
+const REFERENCE_HASH: f64 = 2.1e-9;
 
 const TRIES: usize = 5;
 

@@ -1,7 +1,8 @@
 //! What work and messages take on a machine, in seconds.
 //!
-//! The costs of operators were found on one core of the reference machine (`bench/results`, an EPYC of 2023 at 2.6 GHz) and scale with
-//! [`bireme_engine::machine::Rates::core`]. They are meant to compare plans, and to say whether a query takes milliseconds or minutes.
+//! The costs of operators are first guesses for one core of the reference machine (that of the records in `bench/results`), and scale
+//! with [`bireme_engine::machine::Rates::core`]. They are not fitted: on TPC-H at scale 1 and two ranks with a core each, what they predict is
+//! off by a median of 47 %, mostly too low. They are meant to compare plans, and to tell milliseconds from minutes.
 
 use arrow::datatypes::DataType;
 use bireme_engine::machine::{Cluster, Link};
