@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bireme::mapper::JoinWay;
 use bireme::prelude::{Error, Result, Session};
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::{interrupt, report, size};
 
@@ -27,39 +27,13 @@ pub(crate) struct EngineOptions {
     /// Rows in a batch
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub(crate) batch_rows: Option<usize>,
-    /// How the sides of joins between ranks meet, where that gives the right answer [default: whatever costs least]
-    #[arg(long, value_name = "WAY", value_enum)]
-    pub(crate) joins: Option<Joins>,
+    /// How the sides of joins between ranks meet, where that gives the right answer: in-place, move-build, move-probe,
+    /// shuffle or broadcast [default: whatever costs least]
+    #[arg(long, value_name = "WAY", value_parser = str::parse::<JoinWay>)]
+    pub(crate) joins: Option<JoinWay>,
     /// Places lanes on ranks at random: answers must not change. For tests
     #[arg(long, value_name = "SEED", hide = true)]
     pub(crate) random_mapper: Option<u64>,
-}
-
-/// The ways of `--joins`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Joins {
-    /// Neither side moves, where equal keys lie on one rank already
-    InPlace,
-    /// The build side moves to where the probe side lies
-    MoveBuild,
-    /// The probe side moves to where the build side lies
-    MoveProbe,
-    /// Both sides move, by the hash of the keys
-    Shuffle,
-    /// The build side moves to every rank
-    Broadcast,
-}
-
-impl From<Joins> for JoinWay {
-    fn from(joins: Joins) -> Self {
-        match joins {
-            Joins::InPlace => JoinWay::InPlace,
-            Joins::MoveBuild => JoinWay::MoveBuild,
-            Joins::MoveProbe => JoinWay::MoveProbe,
-            Joins::Shuffle => JoinWay::Shuffle,
-            Joins::Broadcast => JoinWay::Broadcast,
-        }
-    }
 }
 
 impl EngineOptions {
@@ -82,7 +56,7 @@ impl EngineOptions {
             builder = builder.plan_for(machine)?;
         }
         if let Some(way) = self.joins {
-            builder = builder.joins(way.into());
+            builder = builder.joins(way);
         }
         if let Some(ranks) = self.ranks {
             builder = builder.local_ranks(ranks);

@@ -13,6 +13,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use bireme_engine::error::Error;
 use datafusion::common::config::{ConfigExtension, ConfigField, ConfigOptions, Visit};
 use datafusion::common::{DataFusionError, Result, extensions_options};
 use datafusion::execution::SessionState;
@@ -48,15 +49,13 @@ impl FromStr for JoinWish {
     type Err = DataFusionError;
 
     fn from_str(text: &str) -> Result<Self> {
-        let wish = text.trim().to_lowercase();
-        if wish == "auto" {
+        if text.trim().eq_ignore_ascii_case("auto") {
             return Ok(Self(None));
         }
-        let known = JoinWay::ALL.into_iter().find(|way| wish == way.to_string() || wish == way.short());
-        known.map(|way| Self(Some(way))).ok_or_else(|| {
-            let names = JoinWay::ALL.map(|way| format!("`{}`", way.short())).join(", ");
-            DataFusionError::Configuration(format!("bireme.joins = '{text}'; it is `auto` or one of {names}"))
-        })
+        let way = text.parse().map_err(|error: Error| {
+            DataFusionError::Configuration(format!("bireme.joins = '{text}': {}, and `auto`", error.message()))
+        })?;
+        Ok(Self(Some(way)))
     }
 }
 

@@ -11,7 +11,9 @@
 //! side, and each rank builds the whole table.
 
 use std::fmt;
+use std::str::FromStr;
 
+use bireme_engine::error::{Error, Result};
 use bireme_engine::machine::Cluster;
 
 use super::cost::Costs;
@@ -45,6 +47,20 @@ impl JoinWay {
             JoinWay::Shuffle => "shuffle",
             JoinWay::Broadcast => "broadcast",
         }
+    }
+}
+
+impl FromStr for JoinWay {
+    type Err = Error;
+
+    /// Reads it as [`JoinWay::short`] or as `Display` writes it.
+    fn from_str(text: &str) -> Result<Self> {
+        let wish = text.trim().to_lowercase();
+        let known = JoinWay::ALL.into_iter().find(|way| wish == way.to_string() || wish == way.short());
+        known.ok_or_else(|| {
+            let names = JoinWay::ALL.map(|way| format!("`{}`", way.short())).join(", ");
+            Error::user(format!("no way for joins to meet is called `{text}`; there are {names}"))
+        })
     }
 }
 
