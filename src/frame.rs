@@ -3,6 +3,7 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bireme_engine::error::{Error, Result};
+use bireme_planner::place::Prediction;
 use datafusion::dataframe::DataFrame as Lazy;
 use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlan};
@@ -347,6 +348,22 @@ impl DataFrame {
     /// The query cannot be planned.
     pub fn explain(&self) -> Result<String> {
         self.session.explain(self.program())
+    }
+
+    /// How long the query is expected to take on the session's machine, stage by stage; it does not run.
+    ///
+    /// ```
+    /// # use bireme::prelude::*;
+    /// let session = Session::new()?;
+    /// let expected = session.sql("SELECT 1 AS one")?.prediction()?;
+    /// assert!(expected.total() < 1.0);
+    /// # Ok::<(), bireme::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The query cannot be planned.
+    pub fn prediction(&self) -> Result<Prediction> {
+        Ok(self.session.plan(self.program())?.prediction())
     }
 
     /// Runs the query and reports what each stage, exchange and rank did, and of each line of a pipeline how many rows came

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bireme::prelude::{Error, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::model::Model;
 use crate::overhead::Overhead;
 use crate::queries::{self, Query};
 use crate::shuffle::Shuffle;
@@ -36,6 +37,11 @@ pub(crate) enum Command {
     /// Ourselves as a child of `tpch`: requests on standard input, replies on standard output
     #[command(hide = true)]
     TpchWorker(Worker),
+    /// What the planner expects queries to take against what they take, on several numbers of ranks
+    Model(Model),
+    /// Ourselves as a rank of `model`
+    #[command(hide = true)]
+    ModelWorker(crate::model::ModelWorker),
     /// The shortest tasks that make sense (METG of Task Bench), on one rank and under mpirun
     Overhead(Overhead),
     /// Ourselves as a rank of `overhead`

@@ -17,6 +17,7 @@ mod args;
 mod contest;
 mod engine;
 mod machine;
+mod model;
 mod mpirun;
 mod overhead;
 mod peers;
@@ -49,6 +50,8 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Tpch(arguments) => contest::run(&arguments),
         Command::TpchWorker(arguments) => worker::run(&arguments).map(|()| true),
+        Command::Model(arguments) => model::run(&arguments),
+        Command::ModelWorker(arguments) => model::work(&arguments).map(|()| true),
         Command::Overhead(arguments) => overhead::run(&arguments),
         #[cfg(feature = "mpi")]
         Command::OverheadWorker(size) => overhead::work(&size).map(|()| true),

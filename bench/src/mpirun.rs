@@ -31,6 +31,18 @@ pub(crate) fn lines(ranks: u32, cores: Option<usize>, arguments: &[String]) -> R
     Ok(String::from_utf8_lossy(&ended.stdout).lines().map(str::to_owned).collect())
 }
 
+/// Runs this program with `arguments` as a process of its own; the lines that it prints.
+///
+/// # Errors
+/// It fails.
+pub(crate) fn alone(arguments: &[String]) -> Result<Vec<String>> {
+    let ended = Command::new(std::env::current_exe()?).args(arguments).stderr(Stdio::inherit()).output()?;
+    if !ended.status.success() {
+        return Err(Error::resources(format!("the process of its own ended with {}", ended.status)));
+    }
+    Ok(String::from_utf8_lossy(&ended.stdout).lines().map(str::to_owned).collect())
+}
+
 fn is_open_mpi() -> bool {
     let version = Command::new("mpirun").arg("--version").output();
     version.is_ok_and(|version| String::from_utf8_lossy(&version.stdout).contains("Open MPI"))

@@ -63,12 +63,19 @@ fn answer(session: &Session, request: &Request) -> Result<Reply> {
 
 /// Runs the statements of a text, and gives the rows of the one that is a query.
 fn ask(session: &Session, text: &str) -> Result<(DataFrame, Vec<RecordBatch>)> {
+    query(session, text, |frame| Ok((frame.clone(), frame.collect()?)))
+}
+
+/// Runs the statements of a text, of which one is a query: what `answer` makes of that.
+///
+/// # Errors
+/// A statement fails, or none is a query.
+pub(crate) fn query<T>(session: &Session, text: &str, answer: impl Fn(&DataFrame) -> Result<T>) -> Result<T> {
     let mut answered = None;
     for statement in bireme::sql::split(text)? {
         let frame = session.sql(&statement)?;
         if frame.is_query() {
-            let batches = frame.collect()?;
-            answered = Some((frame, batches));
+            answered = Some(answer(&frame)?);
         }
     }
     answered.ok_or_else(|| Error::user("the text asks nothing"))

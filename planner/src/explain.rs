@@ -16,7 +16,7 @@ pub fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![text("plan_type"), text("plan")]))
 }
 
-/// One row a level, and one of what the mapper says where there are several ranks.
+/// One row a level, and one of what the mapper says.
 ///
 /// # Errors
 /// None that a user could cause.
@@ -24,8 +24,7 @@ pub fn rows(planned: &Planned) -> Result<RecordBatch> {
     let levels = planned.levels();
     let plans = levels.iter().map(|text| text.trim_end());
     let mapper = mapper(planned);
-    let more = (!mapper.is_empty()).then(|| ("mapper", mapper.trim_end()));
-    batch(LEVELS.iter().copied().zip(plans).chain(more))
+    batch(LEVELS.iter().copied().zip(plans).chain([("mapper", mapper.trim_end())]))
 }
 
 /// EXPLAIN's table from its rows.
@@ -41,20 +40,16 @@ pub fn batch<'a>(rows: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<R
 /// The same as text: each level under its name.
 pub fn text(planned: &Planned) -> String {
     let levels = planned.levels();
-    let mapper = mapper(planned);
     let titled = LEVELS.iter().zip(&levels).map(|(name, level)| format!("== {name} ==\n{}\n", level.trim_end()));
-    let titled = titled.chain((!mapper.is_empty()).then(|| format!("== mapper ==\n{mapper}")));
+    let titled = titled.chain([format!("== mapper ==\n{}", mapper(planned))]);
     titled.collect::<Vec<_>>().join("\n")
 }
 
-/// What the mapper has decided, and how long each stage is expected to take; nothing on one rank, where nothing is to be decided.
+/// What the mapper has decided, and how long each stage is expected to take.
 ///
 /// No level of the plan: the same plan is the same whatever is expected of it.
 pub fn mapper(planned: &Planned) -> String {
     let mut text = String::new();
-    if planned.cluster.ranks() == 1 {
-        return text;
-    }
     for decision in &planned.decisions {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{decision}");

@@ -20,10 +20,10 @@ use datafusion::physical_plan::display::DisplayableExecutionPlan;
 
 use crate::expected;
 use crate::physical::{plan_natively, wants_order};
-use crate::place::predict::{Known, predict};
+use crate::place::predict::{Known, KnownSource, predict};
 use crate::place::{Decision, Mapper, Prediction};
 use crate::rewrite::{ProviderStatistics, reorder_joins};
-use crate::stage::{self, Cut, IslandWorld, Job, LineOrigin};
+use crate::stage::{self, Cut, IslandWorld, Job, LineOrigin, SourceOrigin};
 
 /// Where the rows of a plan are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,7 @@ pub struct Planned {
     pub(crate) origins: Vec<LineOrigin>,
     /// What native stages do, and the nodes their sources stand for.
     pub(crate) programs: BTreeMap<StageId, Arc<Program>>,
-    pub(crate) sources: Vec<(usize, Arc<dyn ExecutionPlan>)>,
+    pub(crate) sources: Vec<SourceOrigin>,
     /// The machine that it was planned for.
     pub cluster: Cluster,
     /// What the mapper has decided; no part of the plan's text.
@@ -184,11 +184,11 @@ impl Planned {
     /// How long it is expected to take on the machine that it was planned for.
     pub fn prediction(&self) -> Prediction {
         let nodes = self.expected_nodes();
-        let of = |(number, node): &(usize, Physical)| {
-            let (_, rows) = nodes.iter().find(|(known, _)| Arc::ptr_eq(known, node))?;
-            Some((*number, *rows))
+        let of = |source: &SourceOrigin| {
+            let rows = nodes.iter().find(|(known, _)| Arc::ptr_eq(known, &source.node)).map(|(_, rows)| *rows);
+            (source.number, KnownSource { rows, schema: Arc::clone(&source.schema) })
         };
-        let sources = self.sources.iter().filter_map(of).collect();
+        let sources = self.sources.iter().map(of).collect();
         let rows = self.rows_of_lines(&nodes);
         let known = Known { plan: &self.placed, programs: &self.programs, rows: &rows, sources: &sources };
         predict(&known, &self.cluster)

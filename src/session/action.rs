@@ -52,7 +52,7 @@ impl Session {
     }
 
     /// Plans without running; every rank plans for itself and comes to the same text.
-    pub(super) fn plan(&self, program: &LogicalPlan) -> Result<Planned> {
+    pub(crate) fn plan(&self, program: &LogicalPlan) -> Result<Planned> {
         let clock = self.clock()?;
         let goal = Goal { delivery: Delivery::Root, sink: Arc::new(Collected::default()) };
         self.inner.ranks[0].plan(self.inner.context.state(), program, goal, clock)

@@ -1,6 +1,6 @@
 //! The machine that a session plans for: the one it finds, with rates that were measured before, or one from a file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,22 +12,25 @@ use bireme_engine::machine::{Cluster, Machine, Rates, host_id, measure, measure_
 pub(super) fn find(control: &Control, machine: &Machine, here: usize, threads: usize) -> Result<Cluster> {
     let mut cluster = Cluster::on_one_node(machine, control.ranks(), threads);
     if control.ranks() == here {
-        cluster.rates = known_rates(machine, threads);
+        cluster.rates = known_rates(machine);
         return Ok(cluster);
     }
-    let hosts = control.all_gather_values("find nodes", &host_id())?;
+    let found = control.all_gather_values("find nodes", &(host_id(), machine.affinity.clone()))?;
+    let (hosts, masks): (Vec<String>, Vec<Vec<usize>>) = found.into_iter().unzip();
     let nodes = nodes_of(&hosts);
     cluster.nodes = nodes.len();
+    cluster.cores_per_node = nodes.values().map(|ranks| cores_of(ranks, &masks)).min().unwrap_or(0);
     // Plans take nodes to be alike; where they are not, the fullest one counts.
     let most = nodes.values().map(Vec::len).max().unwrap_or(1);
     cluster.ranks_per_node = control.ranks().div_ceil(cluster.nodes).max(if cluster.nodes == 1 { most } else { 1 });
     if cluster.ranks() != control.ranks() {
         // Ranks that do not fill their nodes alike are planned for as if each had a node of its own.
         (cluster.nodes, cluster.ranks_per_node) = (control.ranks(), 1);
+        cluster.cores_per_node = 0;
     }
     let neighbour = (1..hosts.len()).find(|&rank| hosts[rank] == hosts[0]);
     let stranger = (1..hosts.len()).find(|&rank| hosts[rank] != hosts[0]);
-    let mut rates = known_rates(machine, threads);
+    let mut rates = known_rates(machine);
     if let Some(rank) = neighbour {
         rates.on_node = measure_link(control, (0, rank))?.unwrap_or(rates.on_node);
     }
@@ -47,9 +50,14 @@ fn nodes_of(hosts: &[String]) -> BTreeMap<&str, Vec<usize>> {
     nodes
 }
 
+/// How many cores these ranks of one host may use together; a launcher may have given each its own.
+fn cores_of(ranks: &[usize], masks: &[Vec<usize>]) -> usize {
+    ranks.iter().flat_map(|&rank| &masks[rank]).collect::<BTreeSet<_>>().len()
+}
+
 /// What was measured on this machine before, or defaults: starting a session measures nothing but links.
-fn known_rates(machine: &Machine, threads: usize) -> Rates {
-    let read = || fs::read_to_string(cache_file(machine, threads)?).ok();
+fn known_rates(machine: &Machine) -> Rates {
+    let read = || fs::read_to_string(cache_file(machine)?).ok();
     read().and_then(|text| toml::from_str(&text).ok()).unwrap_or_default()
 }
 
@@ -57,9 +65,9 @@ fn known_rates(machine: &Machine, threads: usize) -> Rates {
 ///
 /// # Errors
 /// The result cannot be written.
-pub(super) fn measure_and_keep(machine: &Machine, threads: usize) -> Result<Rates> {
-    let rates = measure(threads);
-    if let Some(file) = cache_file(machine, threads) {
+pub(super) fn measure_and_keep(machine: &Machine) -> Result<Rates> {
+    let rates = measure(machine.affinity.len());
+    if let Some(file) = cache_file(machine) {
         let text = toml::to_string(&rates).map_err(|error| Error::internal(format!("writing rates: {error}")))?;
         let folder = file.parent().unwrap_or(Path::new("."));
         let written = fs::create_dir_all(folder).and_then(|()| fs::write(&file, text));
@@ -68,14 +76,14 @@ pub(super) fn measure_and_keep(machine: &Machine, threads: usize) -> Result<Rate
     Ok(rates)
 }
 
-/// Where the rates of this machine are kept: by host, processor and threads, for a container may come back with others.
-fn cache_file(machine: &Machine, threads: usize) -> Option<PathBuf> {
+/// Where the rates of this machine are kept: by host, processor and cores, for a container may come back with others.
+fn cache_file(machine: &Machine) -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let folder = match set("BIREME_CACHE_DIR") {
         Some(folder) => folder,
         None => set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?.join("bireme"),
     };
-    let text = format!("{} {} {threads}", machine.host, machine.cpu_model);
+    let text = format!("{} {} {}", machine.host, machine.cpu_model, machine.cores_online);
     Some(folder.join(format!("machine-{:016x}.toml", bireme_engine::hash::hash_bytes(text.as_bytes()))))
 }
 
@@ -110,6 +118,13 @@ mod tests {
         let cluster = cluster.unwrap();
         assert_eq!((cluster.ranks(), cluster.rates.between.bandwidth), (1024, 25e9));
         assert_eq!(cluster.rates.on_node, Rates::default().on_node);
+    }
+
+    #[test]
+    fn cores_of_neighbours_count_once() {
+        let masks = vec![vec![0, 1], vec![0, 1], vec![2]];
+        assert_eq!(cores_of(&[0, 1], &masks), 2);
+        assert_eq!(cores_of(&[0, 1, 2], &masks), 3);
     }
 
     #[test]

@@ -171,7 +171,7 @@ impl Session {
     /// # Errors
     /// The result cannot be written.
     pub fn measure_machine(&self) -> Result<Rates> {
-        cluster::measure_and_keep(&self.inner.machine, self.inner.cluster.threads)
+        cluster::measure_and_keep(&self.inner.machine)
     }
 
     /// The directory of this session's temporary files.

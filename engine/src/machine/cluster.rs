@@ -29,6 +29,9 @@ pub struct Cluster {
     pub ranks_per_node: usize,
     /// Worker threads of a rank.
     pub threads: usize,
+    /// Cores of a node that the job may use; 0: each thread has one to itself.
+    #[serde(default)]
+    pub cores_per_node: usize,
     /// Bytes of memory of a node.
     #[serde(default)]
     pub memory_bytes: u64,
@@ -91,6 +94,7 @@ impl Cluster {
             nodes: 1,
             ranks_per_node: ranks,
             threads,
+            cores_per_node: machine.affinity.len(),
             memory_bytes: machine.memory_bytes,
             gpus_per_node: machine.gpus.len(),
             rates: Rates::default(),
@@ -100,6 +104,15 @@ impl Cluster {
     /// All ranks.
     pub fn ranks(&self) -> usize {
         self.nodes * self.ranks_per_node
+    }
+
+    /// How many cores' worth of work a rank does: its threads, or its share of the node's cores where threads are more than these.
+    pub fn cores_of_a_rank(&self) -> f64 {
+        let threads = self.threads.max(1) as f64;
+        match self.cores_per_node {
+            0 => threads,
+            cores => threads.min(cores as f64 / self.ranks_per_node.max(1) as f64),
+        }
     }
 
     /// The ranks as they are nested in the machine: nodes × ranks of a node.
@@ -159,11 +172,15 @@ impl Cluster {
         let mut line = |name: &str, value: String| {
             let _ = writeln!(text, "{name:<8} {value}");
         };
+        let cores = match self.cores_per_node {
+            0 => String::new(),
+            cores => format!(", {cores} cores a node"),
+        };
         let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         line(
             "job",
             format!(
-                "{} on {}, {} each",
+                "{} on {}, {} each{cores}",
                 plural(self.ranks(), "rank"),
                 plural(self.nodes, "node"),
                 plural(self.threads, "thread")
@@ -213,6 +230,12 @@ mod tests {
         let slower = many.all_to_all().bandwidth;
         assert!(slower < many.rates.between.bandwidth / 3.0, "{slower}");
         assert_eq!((many.ranks(), many.grid().unwrap().extents().to_vec()), (32, vec![8, 4]));
+    }
+
+    #[test]
+    fn cores_are_shared() {
+        let cluster = |cores_per_node| Cluster { cores_per_node, ..cluster(1, 4) };
+        assert_eq!([0, 2, 8, 64].map(|cores| cluster(cores).cores_of_a_rank()), [2.0, 0.5, 2.0, 2.0]);
     }
 
     #[test]

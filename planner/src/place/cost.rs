@@ -1,29 +1,15 @@
 //! What work and messages take on a machine, in seconds.
 //!
-//! The costs of operators are first guesses for one core of the reference machine (that of the records in `bench/results`), and scale
-//! with [`bireme_engine::machine::Rates::core`]. They are not fitted: on TPC-H at scale 1 and two ranks with a core each, what they predict is
-//! off by a median of 47 %, mostly too low. They are meant to compare plans, and to tell milliseconds from minutes.
+//! Work has prices on one core of the reference machine ([`super::work`]) and scales with
+//! [`bireme_engine::machine::Rates::core`] and the cores that a rank has; what is sent shares the links.
 
 use arrow::datatypes::DataType;
 use bireme_engine::machine::{Cluster, Link};
 
-/// Seconds a row of one core of the reference machine.
-mod row {
-    /// Puts a row into a hash table.
-    pub const BUILD: f64 = 22e-9;
-    /// Looks a key up in a hash table that is in the cache.
-    pub const PROBE: f64 = 9e-9;
-    /// More for each, in one that is not.
-    pub const MISS: f64 = 25e-9;
-    /// Finds the lane of a row, and gathers it there.
-    pub const SCATTER: f64 = 6e-9;
-}
+use super::work::{Kind, Work};
 
 /// Bytes that a hash table may have before its look-ups miss the cache.
 const CACHE: f64 = 4e6;
-
-/// Bytes a second at which a core copies rows to their lane and takes them in on the other side.
-const COPY: f64 = 1.5e9;
 
 /// Bytes beside a row in a hash table.
 const ENTRY: f64 = 12.0;
@@ -32,7 +18,7 @@ const ENTRY: f64 = 12.0;
 #[derive(Clone, Copy, Debug)]
 pub struct Costs {
     ranks: f64,
-    threads: f64,
+    cores: f64,
     core: f64,
     link: Link,
 }
@@ -42,15 +28,25 @@ impl Costs {
     pub fn of(cluster: &Cluster) -> Self {
         Self {
             ranks: cluster.ranks() as f64,
-            threads: cluster.threads.max(1) as f64,
+            cores: cluster.cores_of_a_rank(),
             core: cluster.rates.core,
             link: cluster.all_to_all(),
         }
     }
 
-    /// So many seconds of a core of the reference machine, on all threads of a rank.
-    pub fn work(&self, seconds: f64) -> f64 {
-        seconds / (self.core * self.threads)
+    /// Ranks of the job.
+    pub fn ranks(&self) -> f64 {
+        self.ranks
+    }
+
+    /// Cores of a rank; a fraction where ranks share them.
+    pub fn cores(&self) -> f64 {
+        self.cores
+    }
+
+    /// Work of one rank, on all of its cores.
+    pub fn work(&self, work: Work) -> f64 {
+        work.seconds() / (self.core * self.cores)
     }
 
     /// Rows of all ranks, that lie in so many lanes, each to the lane of its key.
@@ -58,10 +54,17 @@ impl Costs {
         if self.ranks <= 1.0 {
             return 0.0;
         }
-        let mine = rows / (lanes.max(1) as f64).min(self.ranks);
-        let leaves = mine * row_bytes * (self.ranks - 1.0) / self.ranks;
-        let scatter = self.work(mine * (row::SCATTER + row_bytes / COPY));
-        scatter + leaves / self.link.bandwidth + self.ranks * self.link.latency
+        self.work(shuffled(self.on_a_rank(rows, lanes), row_bytes)) + self.shuffle_link(rows, row_bytes, lanes)
+    }
+
+    /// Of [`Costs::shuffle`]: rows on their way.
+    pub fn shuffle_link(&self, rows: f64, row_bytes: f64, lanes: usize) -> f64 {
+        self.send(self.on_a_rank(rows, lanes) * row_bytes)
+    }
+
+    /// How many of the rows of all ranks one rank has that lie in so many lanes.
+    pub fn on_a_rank(&self, rows: f64, lanes: usize) -> f64 {
+        rows / (lanes.max(1) as f64).min(self.ranks)
     }
 
     /// Rows of all ranks, all of them to every rank.
@@ -69,43 +72,47 @@ impl Costs {
         if self.ranks <= 1.0 {
             return 0.0;
         }
-        let arrives = rows * row_bytes * (self.ranks - 1.0) / self.ranks;
-        self.work(arrives / COPY) + arrives / self.link.bandwidth + self.ranks * self.link.latency
+        self.work(Work::of(Kind::Copy, rows * row_bytes)) + self.send(rows * row_bytes)
     }
 
-    /// Rows to one rank.
-    pub fn gather(&self, rows: f64, row_bytes: f64) -> f64 {
+    /// Bytes of which all but one rank's share has to leave or to arrive.
+    pub fn send(&self, bytes: f64) -> f64 {
         if self.ranks <= 1.0 {
             return 0.0;
         }
-        rows * row_bytes * (self.ranks - 1.0) / self.ranks / self.link.bandwidth + self.ranks * self.link.latency
+        bytes * (self.ranks - 1.0) / self.ranks / self.link.bandwidth + self.ranks * self.link.latency
     }
 
     /// A hash table of so many rows on one rank.
     pub fn build(&self, rows: f64, row_bytes: f64) -> f64 {
-        self.work(self.raw_build(rows, rows, row_bytes))
+        self.work(built(rows, rows, row_bytes))
     }
 
     /// Look-ups of so many rows on one rank.
     pub fn probe(&self, rows: f64, table_rows: f64, table_row_bytes: f64) -> f64 {
-        self.work(self.raw_probe(rows, table_rows, table_row_bytes))
+        self.work(probed(rows, table_rows, table_row_bytes))
     }
+}
 
-    /// Seconds of a core of the reference machine that put rows into tables of so many rows each.
-    pub fn raw_build(&self, rows: f64, table_rows: f64, row_bytes: f64) -> f64 {
-        rows * (row::BUILD + self.raw_miss(table_rows, row_bytes))
-    }
+/// Finds the lanes of rows, copies them there, and takes in as many.
+pub fn shuffled(rows: f64, row_bytes: f64) -> Work {
+    Work::of(Kind::Scatter, rows) + Work::of(Kind::Copy, rows * row_bytes)
+}
 
-    /// Seconds of a core of the reference machine that look rows up in tables of so many rows each.
-    pub fn raw_probe(&self, rows: f64, table_rows: f64, table_row_bytes: f64) -> f64 {
-        rows * (row::PROBE + self.raw_miss(table_rows, table_row_bytes))
-    }
+/// Puts rows into tables of so many rows each.
+pub fn built(rows: f64, table_rows: f64, row_bytes: f64) -> Work {
+    Work::of(Kind::Build, rows) + missed(rows, table_rows, row_bytes)
+}
 
-    /// Seconds that one look-up waits for memory.
-    pub fn raw_miss(&self, rows: f64, row_bytes: f64) -> f64 {
-        let bytes = rows * (row_bytes + ENTRY);
-        row::MISS * (1.0 - (CACHE / bytes.max(CACHE)))
-    }
+/// Looks rows up in tables of so many rows each.
+pub fn probed(rows: f64, table_rows: f64, table_row_bytes: f64) -> Work {
+    Work::of(Kind::Probe, rows) + missed(rows, table_rows, table_row_bytes)
+}
+
+/// Look-ups in a table wait for memory where it is larger than the cache.
+pub fn missed(lookups: f64, table_rows: f64, row_bytes: f64) -> Work {
+    let bytes = table_rows * (row_bytes + ENTRY);
+    Work::of(Kind::Miss, lookups * (1.0 - CACHE / bytes.max(CACHE)))
 }
 
 /// Bytes of a row of these types on its way; texts are taken to be short.

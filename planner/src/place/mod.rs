@@ -13,6 +13,7 @@ mod join;
 pub(crate) mod predict;
 mod random;
 mod recording;
+mod work;
 
 use std::fmt::{self, Debug};
 
@@ -23,6 +24,7 @@ pub use join::{JoinDecision, JoinInput, JoinSide, JoinWay, cheapest, costs};
 pub use predict::{Prediction, StageTime};
 pub use random::RandomMapper;
 pub use recording::RecordingMapper;
+pub use work::{Kind, Work};
 
 /// Decides. Laws: the same question gets the same answer on every rank; placement changes speed, never answers.
 pub trait Mapper: Debug + Send + Sync {

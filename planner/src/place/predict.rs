@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, SchemaRef};
 use bireme_engine::machine::Cluster;
 use bireme_engine::stage::{Exchange, ExchangeId, PlacedPlan, Route, StageId};
 use bireme_operators::pipeline::ir::{
@@ -17,7 +17,8 @@ use bireme_operators::pipeline::ir::{
     SortSpec, Source, Step,
 };
 
-use super::cost::{Costs, row_bytes};
+use super::cost::{Costs, built, missed, probed, row_bytes, shuffled};
+use super::work::{Kind, Work};
 
 /// What is known of a plan when its time is predicted.
 pub(crate) struct Known<'a> {
@@ -25,8 +26,16 @@ pub(crate) struct Known<'a> {
     pub programs: &'a BTreeMap<StageId, Arc<Program>>,
     /// Rows that come out of lines, by stage and line.
     pub rows: &'a BTreeMap<(StageId, usize), f64>,
-    /// Rows of the sources, by number, before any predicate.
-    pub sources: &'a BTreeMap<usize, f64>,
+    /// The sources, by number.
+    pub sources: &'a BTreeMap<usize, KnownSource>,
+}
+
+/// What is known of a source.
+pub(crate) struct KnownSource {
+    /// Its rows, before any predicate.
+    pub rows: Option<f64>,
+    /// Its columns.
+    pub schema: SchemaRef,
 }
 
 /// The time of a stage, in seconds.
@@ -34,9 +43,11 @@ pub(crate) struct Known<'a> {
 pub struct StageTime {
     /// Which one.
     pub stage: StageId,
-    /// What its ranks compute, side by side.
+    /// What its busiest rank has to do, exchanges included.
+    pub work: Work,
+    /// How long that takes, on all cores of a rank.
     pub compute: f64,
-    /// What its rows take on their way to other stages.
+    /// How long its rows are on their way to other stages.
     pub transfer: f64,
     /// How many rows it is expected to yield, over all ranks; `None` if nothing is known.
     pub rows: Option<f64>,
@@ -54,41 +65,15 @@ impl Prediction {
     pub fn total(&self) -> f64 {
         START + self.stages.iter().map(|stage| stage.compute + stage.transfer).sum::<f64>()
     }
+
+    /// What the busiest ranks have to do.
+    pub fn work(&self) -> Work {
+        self.stages.iter().fold(Work::NONE, |sum, stage| sum + stage.work)
+    }
 }
 
-/// What every run costs, in seconds, and every stage.
+/// What every run costs, in seconds.
 const START: f64 = 150e-6;
-const STAGE: f64 = 60e-6;
-
-/// Seconds a row, or a value, on one core of the reference machine; see [`super::cost`].
-mod price {
-    /// Decodes a number, or a code of a dictionary, from a compressed file.
-    pub const NUMBER: f64 = 1.6e-9;
-    /// Decodes a text.
-    pub const TEXT: f64 = 7e-9;
-    /// Of a value that is skipped, for its page has to be decompressed all the same.
-    pub const SKIPPED: f64 = 0.3;
-    /// Takes a value from memory.
-    pub const HELD: f64 = 0.3e-9;
-    /// Tests a condition.
-    pub const TEST: f64 = 1.0e-9;
-    /// Computes a value.
-    pub const COMPUTE: f64 = 1.5e-9;
-    /// Gathers a value of a join's result.
-    pub const GATHER: f64 = 2.5e-9;
-    /// Finds a row's group.
-    pub const GROUP: f64 = 7e-9;
-    /// Adds a value to a group.
-    pub const UPDATE: f64 = 2.0e-9;
-    /// Compares two rows of a sort.
-    pub const COMPARE: f64 = 4e-9;
-    /// Moves a row of a sort or a window.
-    pub const MOVE: f64 = 30e-9;
-    /// Sees whether a row is among the first few.
-    pub const TOP: f64 = 2e-9;
-    /// Hands a value on.
-    pub const OUTPUT: f64 = 0.5e-9;
-}
 
 /// Predicts the time of a plan on a machine.
 pub(crate) fn predict(known: &Known<'_>, cluster: &Cluster) -> Prediction {
@@ -115,7 +100,7 @@ impl Simulation<'_> {
         ranks.dedup();
         let share = 1.0 / ranks.len() as f64;
         self.slots.clear();
-        let (mut work, mut rows) = (0.0, None);
+        let (mut work, mut rows) = (Work::NONE, None);
         if let Some(program) = self.known.programs.get(&id) {
             for (pipeline, places) in program.pipelines.iter().zip(program.places()) {
                 let (came, cost) = self.source(id, &pipeline.source, &pipeline.steps, &places, share);
@@ -135,13 +120,15 @@ impl Simulation<'_> {
             let inputs = &plan.graph().stages[id.0 as usize].inputs;
             rows = inputs.iter().filter_map(|input| self.arrives.get(&input.exchange)).copied().reduce(f64::max);
         }
+        let mut work = work * share + Work::of(Kind::Stage, self.costs.cores());
         let mut transfer = 0.0;
         for exchange in plan.graph().exchanges.iter().filter(|exchange| exchange.producer == id && !exchange.advice) {
             let sent = rows.unwrap_or(0.0).min(exchange.fetch.map_or(f64::INFINITY, |rows| rows as f64));
             self.arrives.insert(exchange.id, sent);
             transfer += self.exchange(exchange, sent, ranks.len());
+            work += self.exchanged(exchange, sent, ranks.len());
         }
-        StageTime { stage: id, compute: STAGE + self.costs.work(work * share), transfer, rows }
+        StageTime { stage: id, work, compute: self.costs.work(work), transfer, rows }
     }
 
     /// How many groups the stage makes that finishes those which this one begins, if it is known.
@@ -158,38 +145,54 @@ impl Simulation<'_> {
         self.known.rows.get(&(exchange.consumer, reader)).copied()
     }
 
+    /// How long the bytes of the busiest rank are on their way.
     fn exchange(&self, exchange: &Exchange, rows: f64, lanes: usize) -> f64 {
         let plan = self.known.plan;
         let bytes = row_bytes(exchange.schema.fields().iter().map(|field| field.data_type()));
         match exchange.route {
             Route::Hash(_) | Route::Adaptive(_) | Route::Range(_) | Route::Spread => {
-                self.costs.shuffle(rows, bytes, lanes)
+                self.costs.shuffle_link(rows, bytes, lanes)
             }
-            Route::Broadcast => self.costs.broadcast(rows, bytes),
+            Route::Broadcast | Route::Gather => self.costs.send(rows * bytes),
             Route::RoundRobin => 0.0,
-            Route::Gather => self.costs.gather(rows, bytes),
             Route::Keep => {
                 let stays = plan.input_ranks(exchange.id) == plan.lane_ranks(exchange.producer);
-                if stays { 0.0 } else { self.costs.gather(rows, bytes) }
+                if stays { 0.0 } else { self.costs.send(rows * bytes) }
             }
         }
     }
 
-    /// Rows that reach the end of the steps, over all ranks, and the seconds of a core that they took.
-    fn source(&mut self, stage: StageId, source: &Source, steps: &[Step], places: &Places, share: f64) -> (f64, f64) {
+    /// What the busiest rank has to do for it, beside sending.
+    fn exchanged(&self, exchange: &Exchange, rows: f64, lanes: usize) -> Work {
+        if self.costs.ranks() <= 1.0 {
+            return Work::NONE;
+        }
+        let bytes = row_bytes(exchange.schema.fields().iter().map(|field| field.data_type()));
+        match exchange.route {
+            Route::Hash(_) | Route::Adaptive(_) | Route::Range(_) | Route::Spread => {
+                shuffled(self.costs.on_a_rank(rows, lanes), bytes)
+            }
+            Route::Broadcast => Work::of(Kind::Copy, rows * bytes),
+            Route::RoundRobin | Route::Gather | Route::Keep => Work::NONE,
+        }
+    }
+
+    /// Rows that reach the end of the steps, over all ranks, and the work that they made.
+    fn source(&mut self, stage: StageId, source: &Source, steps: &[Step], places: &Places, share: f64) -> (f64, Work) {
         let at = |line: usize| self.known.rows.get(&(stage, line)).copied();
         // A scan drops most of the rows that have no partner: what is left is what the first join leaves.
         let joined = steps.iter().zip(places.steps.clone()).find(|(step, _)| matches!(step, Step::Probe(..)));
         let joined = joined.and_then(|(_, line)| at(line));
         let (mut rows, mut work) = match source {
             Source::Scan(scan) => {
-                let rows = at(places.source).or_else(|| self.known.sources.get(&scan.leaf).copied()).unwrap_or(0.0);
+                let whole = self.known.sources.get(&scan.leaf).and_then(|source| source.rows);
+                let rows = at(places.source).or(whole).unwrap_or(0.0);
                 let wanted = if scan.partners.is_empty() { rows } else { rows.min(joined.unwrap_or(rows)) };
-                (rows, self.scan(scan, rows, wanted, source_types(steps)))
+                (rows, self.scan(scan, whole.unwrap_or(rows).max(rows), wanted))
             }
-            Source::Exchange(exchange) => (self.arrives.get(exchange).copied().unwrap_or(0.0), 0.0),
+            Source::Exchange(exchange) => (self.arrives.get(exchange).copied().unwrap_or(0.0), Work::NONE),
             Source::Slot(slot) | Source::Partitions(slot, _) => {
-                (self.slots.get(slot).map_or(0.0, |(rows, _)| *rows), 0.0)
+                (self.slots.get(slot).map_or(0.0, |(rows, _)| *rows), Work::NONE)
             }
             Source::Union(branches) => self.union(stage, branches, places, share),
         };
@@ -204,85 +207,89 @@ impl Simulation<'_> {
         (rows, work)
     }
 
-    fn union(&mut self, stage: StageId, branches: &[Branch], places: &Places, share: f64) -> (f64, f64) {
-        branches.iter().zip(&places.branches).fold((0.0, 0.0), |(rows, work), (branch, places)| {
+    fn union(&mut self, stage: StageId, branches: &[Branch], places: &Places, share: f64) -> (f64, Work) {
+        branches.iter().zip(&places.branches).fold((0.0, Work::NONE), |(rows, work), (branch, places)| {
             let (more, cost) = self.source(stage, &branch.source, &branch.steps, places, share);
             (rows + more, work + cost)
         })
     }
 
-    fn scan(&self, scan: &Scan, rows: f64, wanted: f64, columns: f64) -> f64 {
-        let whole = self.known.sources.get(&scan.leaf).copied().unwrap_or(rows).max(rows);
-        let is_file = !scan.name.starts_with("memory");
-        let value = if is_file { price::NUMBER * columns } else { price::HELD };
-        let tested = scan.predicates.iter().flat_map(Expr::columns).chain(scan.partners.iter().map(|it| it.column));
-        let mut tested = tested.collect::<Vec<_>>();
+    /// Columns that are tested are decoded for all rows; the others for those that are wanted.
+    fn scan(&self, scan: &Scan, rows: f64, wanted: f64) -> Work {
+        let mut tested = Vec::new();
+        tested.extend(scan.predicates.iter().flat_map(Expr::columns));
+        tested.extend(scan.partners.iter().map(|partner| partner.column));
         tested.sort_unstable();
         tested.dedup();
-        let others = scan.projection.iter().filter(|column| !tested.contains(column)).count() as f64;
-        let tests = scan.predicates.len() as f64 * price::TEST + scan.partners.len() as f64 * price::TEST * 3.0;
-        let decoded = wanted + (whole - wanted).max(0.0) * if is_file { price::SKIPPED } else { 0.0 };
-        whole * (tested.len() as f64 * value + tests) + decoded * others * value
-    }
-
-    fn step(&self, step: &Step, rows: f64, out: f64, share: f64) -> f64 {
-        match step {
-            Step::Filter(predicate) => rows * nodes(predicate) * price::TEST,
-            Step::Project(exprs) => rows * exprs.iter().map(computed).sum::<f64>() * price::COMPUTE,
-            Step::Probe(slot, spec) => {
-                let (built, bytes) = self.slots.get(slot).copied().unwrap_or((0.0, 8.0));
-                let probed = self.costs.raw_probe(rows, built * share, bytes);
-                let gathered = spec.output.iter().filter(|column| matches!(column, JoinColumn::Build(_))).count();
-                probed + out * (gathered as f64 + 1.0) * price::GATHER
-            }
-            Step::Limit { .. } => 0.0,
-            Step::Window(spec, _) => rows * (price::MOVE + spec.calls.len() as f64 * price::UPDATE * 2.0),
+        let tests = scan.predicates.iter().map(nodes).sum::<f64>() + scan.partners.len() as f64 * 3.0;
+        let mut work = Work::of(Kind::Test, rows * tests);
+        for &column in &tested {
+            work += self.decoded(scan, column, rows, 0.0);
         }
-    }
-
-    /// The work of a sink on all rows, and what it keeps.
-    fn sink(&mut self, sink: &Sink, types: &[DataType], rows: f64, share: f64) -> f64 {
-        let bytes = row_bytes(types);
-        let (kept, work) = match sink {
-            Sink::Output => (rows, rows * types.len() as f64 * price::OUTPUT),
-            Sink::Aggregate(_, spec) => (rows, self.aggregate(spec, rows, bytes, share)),
-            Sink::Build(..) => (rows, self.costs.raw_build(rows, rows * share, bytes)),
-            Sink::Sort(_, spec) => (rows, sort(spec, rows)),
-            Sink::Collect(_) => (rows, rows * types.len() as f64 * price::OUTPUT),
-        };
-        if let Some(slot) = sink.slot() {
-            self.slots.insert(slot, (kept, bytes));
+        for &column in scan.projection.iter().filter(|column| !tested.contains(column)) {
+            work += self.decoded(scan, column, wanted, rows - wanted);
         }
         work
     }
 
-    fn aggregate(&self, spec: &AggregateSpec, rows: f64, bytes: f64, share: f64) -> f64 {
-        let find = if spec.keys.is_empty() { 0.0 } else { price::GROUP };
-        // How many groups there are is known of the line that reads them; whether they fit the cache is guessed by the rows.
-        let miss = if spec.keys.is_empty() { 0.0 } else { self.costs.raw_miss(rows * share * 0.25, bytes) };
-        rows * (find + miss + spec.calls.len() as f64 * price::UPDATE)
-    }
-}
-
-fn sort(spec: &SortSpec, rows: f64) -> f64 {
-    match spec.fetch {
-        Some(_) => rows * price::TOP,
-        None => rows * (price::MOVE + rows.max(2.0).log2() * price::COMPARE),
-    }
-}
-
-/// What decoding a column costs, as a multiple of a number's: the types of a scan's columns are not part of a program, so what the
-/// first projection says of them counts.
-fn source_types(steps: &[Step]) -> f64 {
-    let text = |expr: &Expr| {
-        matches!(expr.kind, ExprKind::Column(_)) && matches!(expr.data_type, DataType::Utf8View | DataType::Utf8)
-    };
-    match steps.iter().find_map(|step| if let Step::Project(exprs) = step { Some(exprs) } else { None }) {
-        Some(exprs) if !exprs.is_empty() => {
-            let texts = exprs.iter().filter(|expr| text(expr)).count() as f64 / exprs.len() as f64;
-            1.0 + texts * (price::TEXT / price::NUMBER - 1.0)
+    /// So many values of a column, and as many that are passed over.
+    fn decoded(&self, scan: &Scan, column: usize, values: f64, skipped: f64) -> Work {
+        if scan.name.starts_with("memory") {
+            return Work::of(Kind::Held, values);
         }
-        _ => 1.0,
+        let source = self.known.sources.get(&scan.leaf);
+        let field = source.and_then(|source| source.schema.fields().get(column));
+        let is_text = field.is_some_and(|field| matches!(field.data_type(), DataType::Utf8View | DataType::Utf8));
+        let kind = if is_text { Kind::Text } else { Kind::Number };
+        Work::of(kind, values) + Work::of(Kind::Skip, skipped)
+    }
+
+    fn step(&self, step: &Step, rows: f64, out: f64, share: f64) -> Work {
+        match step {
+            Step::Filter(predicate) => Work::of(Kind::Test, rows * nodes(predicate)),
+            Step::Project(exprs) => Work::of(Kind::Compute, rows * exprs.iter().map(computed).sum::<f64>()),
+            Step::Probe(slot, spec) => {
+                let (built, bytes) = self.slots.get(slot).copied().unwrap_or((0.0, 8.0));
+                let gathered = spec.output.iter().filter(|column| matches!(column, JoinColumn::Build(_))).count();
+                probed(rows, built * share, bytes) + Work::of(Kind::Gather, out * (gathered as f64 + 1.0))
+            }
+            Step::Limit { .. } => Work::NONE,
+            Step::Window(spec, _) => {
+                Work::of(Kind::Move, rows) + Work::of(Kind::Update, rows * spec.calls.len() as f64 * 2.0)
+            }
+        }
+    }
+
+    /// The work of a sink on all rows, and what it keeps.
+    fn sink(&mut self, sink: &Sink, types: &[DataType], rows: f64, share: f64) -> Work {
+        let bytes = row_bytes(types);
+        let handed_on = Work::of(Kind::Output, rows * types.len() as f64);
+        let work = match sink {
+            Sink::Output | Sink::Collect(_) => handed_on,
+            Sink::Aggregate(_, spec) => aggregated(spec, rows, bytes, share),
+            Sink::Build(..) => built(rows, rows * share, bytes),
+            Sink::Sort(_, spec) => sorted(spec, rows),
+        };
+        if let Some(slot) = sink.slot() {
+            self.slots.insert(slot, (rows, bytes));
+        }
+        work
+    }
+}
+
+fn aggregated(spec: &AggregateSpec, rows: f64, bytes: f64, share: f64) -> Work {
+    let updated = Work::of(Kind::Update, rows * spec.calls.len() as f64);
+    if spec.keys.is_empty() {
+        return updated;
+    }
+    // How many groups there are is known of the line that reads them; whether they fit the cache is guessed by the rows.
+    updated + Work::of(Kind::Group, rows) + missed(rows, rows * share * 0.25, bytes)
+}
+
+fn sorted(spec: &SortSpec, rows: f64) -> Work {
+    match spec.fetch {
+        Some(_) => Work::of(Kind::Top, rows),
+        None => Work::of(Kind::Move, rows) + Work::of(Kind::Compare, rows * rows.max(2.0).log2()),
     }
 }
 

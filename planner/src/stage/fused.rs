@@ -31,7 +31,7 @@ use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use super::advice::Native;
-use super::{Builder, Fragment, LineOrigin, Part, received};
+use super::{Builder, Fragment, LineOrigin, Part, SourceOrigin, received};
 use crate::fuse::{Finished, Fused, Join, Window, groups_natively, is_distinct, types_of};
 
 type Node = Arc<dyn ExecutionPlan>;
@@ -132,7 +132,7 @@ impl Builder {
         };
         let number = self.leaves;
         self.leaves += 1;
-        self.sources.push((number, Arc::clone(node)));
+        self.sources.push(SourceOrigin { number, node: Arc::clone(node), schema: Arc::clone(&leaf.schema) });
         Fused::scan(leaf, number, node, self.ranks).map(|fused| Some(fused.into()))
     }
 

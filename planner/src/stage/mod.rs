@@ -119,12 +119,23 @@ pub struct Cut {
     pub origins: Vec<LineOrigin>,
     /// What native stages do.
     pub programs: BTreeMap<StageId, Arc<Program>>,
-    /// The nodes that sources of native stages stand for, by number.
-    pub sources: Vec<(usize, Arc<dyn ExecutionPlan>)>,
+    /// The sources of native stages.
+    pub sources: Vec<SourceOrigin>,
     /// What the mapper has decided.
     pub decisions: Vec<Decision>,
     /// By which of its columns the lane of a row of the result is known, if it has a lane on each rank, in rank order.
     pub hashed_by: Vec<Vec<usize>>,
+}
+
+/// A source of a native stage.
+#[derive(Clone, Debug)]
+pub struct SourceOrigin {
+    /// Its number in the plan.
+    pub number: usize,
+    /// The node of the plan that it stands for.
+    pub node: Arc<dyn ExecutionPlan>,
+    /// The columns that it has.
+    pub schema: SchemaRef,
 }
 
 /// A line of a native stage whose rows are those of a node of the physical plan.
@@ -227,7 +238,7 @@ struct Builder {
     adaptive: Vec<meet::Open>,
     decisions: Vec<Decision>,
     programs: BTreeMap<StageId, Arc<Program>>,
-    sources: Vec<(usize, Arc<dyn ExecutionPlan>)>,
+    sources: Vec<SourceOrigin>,
     graph: StageGraph,
     leaves: usize,
     slots: usize,
