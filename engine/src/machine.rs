@@ -1,10 +1,11 @@
 //! What the machine under one rank is: cores, caches, memory, GPUs.
 //!
-//! Read from `/proc`, `/sys` and the affinity mask; nothing is measured. What cannot be read is left out or guessed
-//! low, never an error: a machine that hides its caches still runs queries. A probe travels to the other ranks
-//! (`Encode`), so that all plan with the same numbers.
+//! Read from `/proc`, `/sys`, the affinity mask and CUDA's driver; a probe measures nothing. What cannot be read is left
+//! out or guessed low, never an error: a machine that hides its caches still runs queries. A probe travels to the other
+//! ranks (`Encode`), so that all plan with the same numbers.
 
 mod cluster;
+mod gpu;
 mod measure;
 
 use std::fmt::Write as _;
@@ -17,6 +18,8 @@ use crate::error::{Error, Result};
 use crate::layout::Grid;
 
 pub use cluster::{Cluster, Link, Rates};
+use gpu::gpus;
+pub use gpu::{Gpu, GpuRates, measure_gpu};
 pub use measure::{measure, measure_link};
 
 /// One rank's machine.
@@ -55,17 +58,6 @@ pub struct Cache {
     pub size: u64,
     /// How many cores share it.
     pub shared: usize,
-}
-
-/// A GPU.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Gpu {
-    /// As the driver calls it.
-    pub name: String,
-    /// Bytes.
-    pub memory: u64,
-    /// Major and minor, as in `sm_90`.
-    pub compute_capability: (u32, u32),
 }
 
 impl Machine {
@@ -292,41 +284,6 @@ fn bytes(count: u64) -> String {
         (value, unit) = (value / 1024.0, unit + 1);
     }
     if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", units[unit]) }
-}
-
-/// The devices that the driver shows, or why it cannot be asked. The driver's library is loaded at run time; a machine
-/// without it is the normal case.
-#[cfg(feature = "cuda")]
-fn gpus() -> Result<Vec<Gpu>, String> {
-    use cudarc::driver::sys::CUdevice_attribute_enum as Attribute;
-    use cudarc::driver::{DriverError, result, sys};
-
-    let failed = |error: DriverError| format!("the CUDA driver does not answer ({:?})", error.0);
-    // SAFETY: loading the driver's library runs its initialisers, which is what any CUDA program does.
-    if !unsafe { sys::is_culib_present() } {
-        return Err("no CUDA driver (libcuda.so) on this machine".into());
-    }
-    result::init().map_err(failed)?;
-    let devices = 0..result::device::get_count().map_err(failed)?;
-    let gpu = |ordinal| {
-        let device = result::device::get(ordinal)?;
-        // SAFETY: `device` was returned by the driver just now, and devices are never freed.
-        let attribute = |attribute| unsafe { result::device::get_attribute(device, attribute) };
-        let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
-        let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
-        Ok(Gpu {
-            name: result::device::get_name(device)?,
-            // SAFETY: as above.
-            memory: unsafe { result::device::total_mem(device) }? as u64,
-            compute_capability: (major.unsigned_abs(), minor.unsigned_abs()),
-        })
-    };
-    devices.map(gpu).collect::<Result<_, _>>().map_err(failed)
-}
-
-#[cfg(not(feature = "cuda"))]
-fn gpus() -> Result<Vec<Gpu>, String> {
-    Err("this build has no CUDA (feature `cuda`)".into())
 }
 
 #[cfg(test)]
