@@ -50,7 +50,7 @@ def main():
         scaled = work / times[:, None] * weights[:, None]
         wanted = (times - links) / times * weights
         system, target = np.vstack([scaled, pull]), np.concatenate([wanted, pull @ start])
-        found = lsq_linear(system, target, bounds=(start * 0.1, start * 10)).x
+        found = lsq_linear(system, target, bounds=(start / 4, start * 4)).x
         errors = np.abs((work @ found + links - times) / times)
         weights = 1 / np.sqrt(np.maximum(errors, 0.05))
     before = np.abs((work @ start + links - times) / times)

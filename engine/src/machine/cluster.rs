@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use super::{Machine, bytes};
+use super::{GpuRates, Machine, bytes};
 use crate::error::{Error, Result};
 use crate::layout::Grid;
 
@@ -59,6 +59,9 @@ pub struct Rates {
     pub on_node: Link,
     /// Between nodes.
     pub between: Link,
+    /// Of each GPU; `None` where there are none, or none was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<GpuRates>,
     /// Whether these were measured, and where.
     pub source: String,
 }
@@ -82,6 +85,7 @@ impl Default for Rates {
             core_memory: 15e9,
             on_node: Link { latency: 5e-6, bandwidth: 2e9 },
             between: Link { latency: 20e-6, bandwidth: 10e9 },
+            gpu: None,
             source: "defaults".into(),
         }
     }
@@ -158,7 +162,16 @@ impl Cluster {
             ("between.latency", rates.between.latency),
             ("between.bandwidth", rates.between.bandwidth),
         ];
-        match positive.iter().find(|(_, rate)| !(rate.is_finite() && *rate > 0.0)) {
+        let of_gpu = rates.gpu.map(|gpu| {
+            [
+                ("gpu.memory", gpu.memory),
+                ("gpu.upload", gpu.upload),
+                ("gpu.download", gpu.download),
+                ("gpu.flops", gpu.flops),
+                ("gpu.launch", gpu.launch),
+            ]
+        });
+        match positive.iter().chain(of_gpu.iter().flatten()).find(|(_, rate)| !(rate.is_finite() && *rate > 0.0)) {
             Some((name, rate)) => {
                 Err(Error::user(format!("a machine with rates.{name} = {rate}; it must be positive")))
             }
@@ -186,13 +199,19 @@ impl Cluster {
                 plural(self.threads, "thread")
             ),
         );
-        let Rates { core, core_flops, memory, core_memory, on_node, between, source } = &self.rates;
+        let Rates { core, core_flops, memory, core_memory, on_node, between, gpu, source } = &self.rates;
         line("rates", format!("of {source}"));
         line(
             "core",
             format!("{core:.2} of the reference, {:.1} GFLOP/s, {} of memory", core_flops / 1e9, speed(*core_memory)),
         );
         line("node", format!("{} of memory", speed(*memory)));
+        if let Some(gpu) = gpu {
+            let GpuRates { memory, upload, download, flops, launch } = *gpu;
+            let (memory, upload, download) = (speed(memory), speed(upload), speed(download));
+            let (flops, launch) = (flops / 1e12, launch * 1e6);
+            line("gpu", format!("{flops:.1} TFLOP/s, {memory} of memory, {upload} up, {download} down, {launch:.1} µs a launch"));
+        }
         let link = |link: &Link| format!("{:.1} µs, {}", link.latency * 1e6, speed(link.bandwidth));
         if self.ranks_per_node > 1 {
             line("on node", format!("{} a rank", link(on_node)));

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use arrow::array::{ArrayRef, Int64Array};
 
 use super::cluster::{Link, Rates};
+use super::gpu::{GpuRates, measure_gpu};
 use crate::control::Control;
 use crate::error::Result;
 use crate::hash::hash_columns;
@@ -20,7 +21,7 @@ const REFERENCE_HASH: f64 = 2.1e-9;
 
 const TRIES: usize = 5;
 
-/// Measures one node with so many threads. Links are left as they are by default.
+/// Measures one node with so many threads, and its first GPU if it has one that answers. Links are left as they are by default.
 pub fn measure(threads: usize) -> Rates {
     let threads = threads.max(1);
     Rates {
@@ -28,9 +29,14 @@ pub fn measure(threads: usize) -> Rates {
         core_flops: flops(),
         memory: read_memory(threads),
         core_memory: read_memory(1),
+        gpu: gpu(),
         source: "this machine, measured".into(),
         ..Rates::default()
     }
+}
+
+fn gpu() -> Option<GpuRates> {
+    measure_gpu(0).inspect_err(|reason| tracing::info!(reason, "no GPU was measured")).ok()
 }
 
 fn best(mut run: impl FnMut()) -> f64 {

@@ -241,7 +241,7 @@ impl Simulation<'_> {
         let field = source.and_then(|source| source.schema.fields().get(column));
         let is_text = field.is_some_and(|field| matches!(field.data_type(), DataType::Utf8View | DataType::Utf8));
         let kind = if is_text { Kind::Text } else { Kind::Number };
-        Work::of(kind, values) + Work::of(Kind::Skip, skipped)
+        Work::of(kind, values) + Work::of(Kind::Read, values + skipped)
     }
 
     fn step(&self, step: &Step, rows: f64, out: f64, share: f64) -> Work {
