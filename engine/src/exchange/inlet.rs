@@ -25,6 +25,8 @@ pub struct Inlet {
     lane: usize,
     queue: Arc<LaneQueue>,
     metrics: Arc<StageMetrics>,
+    /// Of a batch of many rows, those that have not been read.
+    rest: Option<RecordBatch>,
     /// Rows that are still wanted, where there is a limit.
     left: Option<usize>,
     parked: Option<Instant>,
@@ -34,7 +36,7 @@ pub struct Inlet {
 impl Inlet {
     pub(crate) fn new(port: Arc<Port>, lane: usize, metrics: Arc<StageMetrics>) -> Result<Self> {
         let queue = Arc::clone(port.queue(lane)?);
-        Ok(Self { left: port.fetch, port, lane, queue, metrics, parked: None, done: false })
+        Ok(Self { left: port.fetch, port, lane, queue, metrics, rest: None, parked: None, done: false })
     }
 
     /// Which exchange it reads.
@@ -70,6 +72,9 @@ impl Inlet {
         if let Some(cause) = self.port.cancel.cause() {
             return self.end(Some(Err(cause)));
         }
+        if let Some(rest) = self.rest.take() {
+            return self.take(rest);
+        }
         let popped = self.queue.poll_pop(cx);
         let Poll::Ready(popped) = popped else {
             // Again, now that the queue knows whom to wake: the token may have fired in between.
@@ -90,7 +95,13 @@ impl Inlet {
         }
     }
 
+    /// Messages have as many rows as are worth one; readers get no more at a time than fit a core's cache.
     fn take(&mut self, mut batch: RecordBatch) -> Poll<Option<Result<RecordBatch>>> {
+        let (rows, most) = (batch.num_rows(), self.port.batch_rows);
+        if rows > most && batch.num_columns() > 0 {
+            self.rest = Some(batch.slice(most, rows - most));
+            batch = batch.slice(0, most);
+        }
         if let Some(left) = &mut self.left {
             if batch.num_rows() > *left {
                 batch = batch.slice(0, *left);

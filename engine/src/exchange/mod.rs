@@ -30,6 +30,7 @@
 mod ballot;
 mod inlet;
 mod outlet;
+mod pending;
 mod pick;
 mod port;
 mod queue;
@@ -41,7 +42,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::buffer::Buffer;
 use arrow::datatypes::DataType;
 use futures::task::AtomicWaker;
@@ -261,14 +262,22 @@ fn viewed_bytes(array: &dyn Array) -> Option<(usize, usize)> {
 /// Copies the strings of view columns that show only a small part of the buffers they keep alive: a few rows for each
 /// of many lanes must not each carry the whole.
 pub(crate) fn compact_views(batch: RecordBatch) -> Result<RecordBatch> {
-    let loose = |array: &Arc<dyn Array>| viewed_bytes(array).is_some_and(|(used, kept)| kept > 2 * used + 4096);
-    if !batch.columns().iter().any(loose) {
+    if !batch.columns().iter().any(|column| is_loose(column)) {
         return Ok(batch);
     }
-    let compacted = batch.columns().iter().map(|array| match array.data_type() {
-        DataType::Utf8View if loose(array) => Arc::new(array.as_string_view().gc()) as Arc<dyn Array>,
-        DataType::BinaryView if loose(array) => Arc::new(array.as_binary_view().gc()),
+    let columns = batch.columns().iter().map(compact_views_of).collect();
+    Ok(RecordBatch::try_new(batch.schema(), columns)?)
+}
+
+/// The same of one column.
+pub(crate) fn compact_views_of(array: &ArrayRef) -> ArrayRef {
+    match array.data_type() {
+        DataType::Utf8View if is_loose(array) => Arc::new(array.as_string_view().gc()),
+        DataType::BinaryView if is_loose(array) => Arc::new(array.as_binary_view().gc()),
         _ => Arc::clone(array),
-    });
-    Ok(RecordBatch::try_new(batch.schema(), compacted.collect())?)
+    }
+}
+
+fn is_loose(array: &ArrayRef) -> bool {
+    viewed_bytes(array).is_some_and(|(used, kept)| kept > 2 * used + 4096)
 }

@@ -2,8 +2,8 @@
 //! sinks.
 //!
 //! ```text
-//!   push(batch) ─► assign a lane to each row ─► count, sort row numbers by lane ─► take ─► pending[lane]
-//!                                                        pending[lane] is full: join, wait for room, send
+//!   push(batch) ─► assign a lane to each row ─► count, sort row numbers by lane ─► gather ─► pending[lane]
+//!                                                        pending[lane] is worth it: wait for room, send
 //! ```
 //!
 //! Rows for many lanes are small pieces of each batch, so they are collected per lane until they make a batch worth
@@ -16,13 +16,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use arrow::array::{RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::{concat_batches, take};
 use arrow::datatypes::SchemaRef;
 
 use super::ballot::{Ballot, Course, SAMPLE_ROWS, Verdict, is_heavy, splits};
+use super::pending::{Pending, WORTH_A_MESSAGE, take_rows};
 use super::pick::{FEW_LANES, pick};
 use super::port::Port;
-use super::{Outgoing, batch_bytes, compact_views};
+use super::{Outgoing, batch_bytes};
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::metrics::{Progress, StageMetrics};
@@ -34,14 +34,11 @@ const MOST_HELD: u64 = 64 << 20;
 /// Bytes that wait in one outlet for company, over all lanes.
 const PENDING_BYTES: usize = 16 << 20;
 
-/// Rows of so many bytes are not joined with others, however few they are: copying them costs more than a message.
-const WORTH_A_MESSAGE: usize = 128 << 10;
-
 /// Even with many lanes, pieces smaller than this wait for company.
 const LEAST_PENDING_BYTES: usize = 64 << 10;
 
-/// A batch of so few rows is cut without copying where it can be.
-const FEW_ROWS: usize = 64;
+/// Rows that are not worth a message by their bytes are by their number: so many batches' rows.
+const BATCHES_OF_ROWS: usize = 16;
 
 /// Whether more rows are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,14 +183,6 @@ enum Aim {
     Undecided(Adaptive),
 }
 
-/// Rows that wait for company.
-#[derive(Default)]
-struct Pending {
-    batches: Vec<RecordBatch>,
-    rows: usize,
-    bytes: usize,
-}
-
 /// Looks at one more batch before it is decided where it goes; says whether that is enough.
 fn look(adaptive: &Adaptive, ballot: Option<&Ballot>, batch: &RecordBatch) -> Result<bool> {
     let Some(ballot) = ballot else { return Ok(true) };
@@ -254,7 +243,7 @@ impl ExchangeOutlet {
         match &mut self.aim {
             Aim::Undecided(adaptive) => {
                 enough = look(adaptive, self.port.ballot.as_deref(), &batch)?;
-                self.hold(0, batch);
+                self.pending[0].hold(batch);
             }
             _ => self.place(batch)?,
         }
@@ -292,7 +281,7 @@ impl ExchangeOutlet {
                 let split = picked(true);
                 if !split.is_empty() {
                     let rows = take_rows(&batch, &split)?;
-                    lanes.into_iter().for_each(|lane| self.hold(lane, rows.clone()));
+                    lanes.into_iter().try_for_each(|lane| self.pending[lane].join(rows.clone()))?;
                 }
                 let rest = picked(false);
                 if rest.is_empty() {
@@ -301,10 +290,7 @@ impl ExchangeOutlet {
                 let rest = if split.is_empty() { batch } else { take_rows(&batch, &rest)? };
                 self.scatter(&rest, partitioner.as_ref())
             }
-            Aim::InTurn { .. } | Aim::All | Aim::Undecided(_) => {
-                self.hold(0, batch);
-                Ok(())
-            }
+            Aim::InTurn { .. } | Aim::All | Aim::Undecided(_) => self.pending[0].join(batch),
         }
     }
 
@@ -314,7 +300,7 @@ impl ExchangeOutlet {
         let (adaptive, Some(ballot)) = (adaptive.clone(), self.port.ballot.clone()) else { return Ok(()) };
         ballot.speak(adaptive.side);
         let mut held = ballot.take_left(adaptive.side);
-        held.append(&mut std::mem::take(&mut self.pending[0]).batches);
+        held.append(&mut std::mem::take(&mut self.pending[0]).into_held()?);
         self.follow(adaptive, &ballot, held).await
     }
 
@@ -322,7 +308,7 @@ impl ExchangeOutlet {
     async fn decide_at_end(&mut self) -> Result<()> {
         let Aim::Undecided(adaptive) = &self.aim else { return Ok(()) };
         let (adaptive, Some(ballot)) = (adaptive.clone(), self.port.ballot.clone()) else { return Ok(()) };
-        let held = std::mem::take(&mut self.pending[0]).batches;
+        let held = std::mem::take(&mut self.pending[0]).into_held()?;
         match ballot.end(adaptive.side, held) {
             Some(held) => self.follow(adaptive, &ballot, held).await,
             None => Ok(()),
@@ -400,17 +386,9 @@ impl ExchangeOutlet {
             } else {
                 pick(&self.lanes, lane as u32, &mut self.rows)
             };
-            if rows.is_empty() {
-                continue;
+            if !rows.is_empty() {
+                self.pending[lane].gather(batch, rows)?;
             }
-            let piece = if rows.len() == batch.num_rows() {
-                batch.clone()
-            } else if let Some(first) = run_of_few(rows, batch) {
-                batch.slice(first, rows.len())
-            } else {
-                take_rows(batch, &UInt32Array::from(rows.to_vec()))?
-            };
-            self.hold(lane, compact_views(piece)?);
         }
         Ok(())
     }
@@ -435,23 +413,14 @@ impl ExchangeOutlet {
         }
     }
 
-    fn hold(&mut self, slot: usize, batch: RecordBatch) {
-        let pending = &mut self.pending[slot];
-        pending.rows += batch.num_rows();
-        pending.bytes += batch_bytes(&batch) as usize;
-        pending.batches.push(batch);
-    }
-
     /// Sends what is worth it; with `flush`, all there is.
     async fn send_ready(&mut self, flush: bool) -> Result<()> {
-        let rows = self.port.batch_rows.min(self.port.fetch.unwrap_or(usize::MAX));
-        let bytes = (PENDING_BYTES / self.pending.len()).max(LEAST_PENDING_BYTES);
+        let rows = self.port.batch_rows.saturating_mul(BATCHES_OF_ROWS).min(self.port.fetch.unwrap_or(usize::MAX));
+        let bytes = (PENDING_BYTES / self.pending.len()).clamp(LEAST_PENDING_BYTES, WORTH_A_MESSAGE);
         for slot in 0..self.pending.len() {
             let pending = &self.pending[slot];
-            // One batch that is large enough goes as it is: joining it with the next would copy both.
-            let alone = pending.batches.len() == 1 && (pending.rows >= rows / 2 || pending.bytes >= WORTH_A_MESSAGE);
-            let enough = pending.rows >= rows || pending.bytes >= bytes || alone;
-            if !pending.batches.is_empty() && (enough || flush) {
+            let enough = pending.rows >= rows || pending.bytes >= bytes;
+            if !pending.is_empty() && (enough || flush) {
                 self.flush(slot).await?;
             }
         }
@@ -459,19 +428,16 @@ impl ExchangeOutlet {
     }
 
     async fn flush(&mut self, slot: usize) -> Result<()> {
-        let Pending { batches, bytes, .. } = std::mem::take(&mut self.pending[slot]);
-        let given = bytes.min(self.held);
+        let pending = std::mem::take(&mut self.pending[slot]);
+        let given = pending.bytes.min(self.held);
         self.held -= given;
         self.port.memory.shrink(given);
-        match join(&self.port.schema, &batches) {
-            Some(batch) => self.dispatch(slot, batch, self.finishing && self.is_last(slot)).await,
-            None => {
-                for batch in batches {
-                    self.dispatch(slot, batch, false).await?;
-                }
-                Ok(())
-            }
+        let mut batches = pending.into_batches(&self.port.schema)?.into_iter().peekable();
+        while let Some(batch) = batches.next() {
+            let last = batches.peek().is_none() && self.finishing && self.is_last(slot);
+            self.dispatch(slot, batch, last).await?;
         }
+        Ok(())
     }
 
     /// Whether no slot after this one has rows for the same rank. (What goes to several lanes of a rank is not told apart:
@@ -483,7 +449,7 @@ impl ExchangeOutlet {
     }
 
     fn waits(&self, slot: usize) -> bool {
-        !self.pending[slot].batches.is_empty()
+        !self.pending[slot].is_empty()
     }
 
     async fn dispatch(&mut self, slot: usize, batch: RecordBatch, last: bool) -> Result<()> {
@@ -552,31 +518,4 @@ fn with_schema(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &options)
         .map_err(|error| Error::internal(format!("a batch does not have the columns that were planned: {error}")))
-}
-
-/// One batch of all; `None` where they cannot be joined (offsets or dictionary keys would overflow): then they go one
-/// by one.
-fn join(schema: &SchemaRef, batches: &[RecordBatch]) -> Option<RecordBatch> {
-    match batches {
-        [one] => Some(one.clone()),
-        [] => None,
-        _ if schema.fields().is_empty() => {
-            let rows = batches.iter().map(RecordBatch::num_rows).sum();
-            let options = RecordBatchOptions::new().with_row_count(Some(rows));
-            RecordBatch::try_new_with_options(Arc::clone(schema), Vec::new(), &options).ok()
-        }
-        many => concat_batches(schema, many).ok(),
-    }
-}
-
-/// Rows in a row of a batch of so few that to copy them costs more than to keep all of it alive: the first of them.
-fn run_of_few(rows: &[u32], batch: &RecordBatch) -> Option<usize> {
-    let (first, last) = (*rows.first()? as usize, *rows.last()? as usize);
-    (batch.num_rows() <= FEW_ROWS && last - first + 1 == rows.len()).then_some(first)
-}
-
-fn take_rows(batch: &RecordBatch, rows: &UInt32Array) -> Result<RecordBatch> {
-    let columns = batch.columns().iter().map(|column| take(column, rows, None)).collect::<Result<Vec<_>, _>>()?;
-    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-    Ok(RecordBatch::try_new_with_options(batch.schema(), columns, &options)?)
 }
