@@ -31,7 +31,7 @@ mod list;
 mod node;
 mod predicate;
 mod search;
-mod simd;
+pub(crate) mod simd;
 mod text;
 mod value;
 mod views;

@@ -32,7 +32,7 @@ fn has_avx2() -> bool {
 
 /// Runs a loop with the widest registers there are.
 #[inline(always)]
-pub(super) fn vectorized<R>(kernel: impl FnOnce() -> R) -> R {
+pub(crate) fn vectorized<R>(kernel: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
     {
         if has_avx512() {
