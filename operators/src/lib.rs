@@ -10,6 +10,7 @@ pub mod batch_call;
 #[cfg(feature = "datafusion")]
 pub mod checked_sum;
 pub mod contract;
+pub mod contract_rows;
 #[cfg(feature = "datafusion")]
 pub mod errors;
 pub mod expr;

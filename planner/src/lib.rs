@@ -10,6 +10,7 @@
 mod expected;
 pub mod explain;
 mod fuse;
+pub mod logical;
 pub mod physical;
 pub mod place;
 pub mod plan;

@@ -19,10 +19,10 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
 
 use crate::expected;
-use crate::physical::{plan_natively, wants_order};
+use crate::physical::{finds_contractions, plan_natively, wants_order};
 use crate::place::predict::{Known, KnownSource, predict};
 use crate::place::{Decision, Mapper, Prediction};
-use crate::rewrite::{ProviderStatistics, reorder_joins};
+use crate::rewrite::{ProviderStatistics, find_contractions, reorder_joins};
 use crate::stage::{self, Cut, IslandWorld, Job, LineOrigin, SourceOrigin};
 
 /// Where the rows of a plan are wanted.
@@ -112,7 +112,10 @@ impl Planner {
     /// The user's mistakes that names and types do not show earlier; what we cannot do.
     pub fn plan(&self, state: &SessionState, program: &LogicalPlan, goal: &Goal) -> Result<Planned> {
         let optimized = state.optimize(program).map_err(from_datafusion)?;
-        let optimized = reorder_joins(optimized, &ProviderStatistics)?;
+        let mut optimized = reorder_joins(optimized, &ProviderStatistics)?;
+        if self.world.native.is_some() && finds_contractions(state.config_options()) {
+            optimized = find_contractions(optimized)?;
+        }
         let (physical, cut) = match self.fuse_all(state, &optimized, goal)? {
             Some(fused) => fused,
             None => {

@@ -28,7 +28,7 @@ use bireme_engine::workers::Workers;
 use bireme_operators::errors::from_datafusion;
 use bireme_operators::island::IslandRuntime;
 use bireme_operators::overflow;
-use bireme_planner::physical::{Shape, configure, rules};
+use bireme_planner::physical::{PlansExtensions, Shape, configure, rules};
 use bireme_planner::place::{CostMapper, FixedMapper, JoinWay, Mapper, RandomMapper};
 use bireme_planner::rewrite::logical_rules;
 use bireme_planner::stage::NativeWorld;
@@ -365,7 +365,8 @@ impl SessionBuilder {
             .with_config(config)
             .with_runtime_env(environment)
             .with_optimizer_rules(logical_rules())
-            .with_physical_optimizer_rules(rules(shape));
+            .with_physical_optimizer_rules(rules(shape))
+            .with_query_planner(Arc::new(PlansExtensions));
         Ok(SessionContext::new_with_state(overflow::install(state).build()))
     }
 }

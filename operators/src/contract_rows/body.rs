@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use bireme_engine::error::{Error, Result};
-use bireme_engine::exchange::{Flow, Inlet, batch_memory};
+use bireme_engine::budget::Reservation;
+use bireme_engine::exchange::{Flow, Inlet};
 use bireme_engine::run::StageTask;
 use bireme_engine::stage::{Body, ExchangeId};
 use bireme_engine::workers::Workers;
@@ -47,7 +48,7 @@ impl Body for ContractBody {
         };
         let (left, right) = (inlets(self.left), inlets(self.right));
         async move {
-            let held = task.budget.reserve("contraction");
+            let held = Arc::new(task.budget.reserve("contraction"));
             let (left, right) = try_join(collect(left, &held), collect(right, &held)).await?;
             let mut outlets = std::mem::take(&mut task.outlets).into_iter();
             let mut outlet = outlets.next().ok_or_else(|| Error::internal("a contraction without an outlet"))?;
@@ -56,7 +57,7 @@ impl Body for ContractBody {
             let (rounds, done, boxes) = workers
                 .run(move || {
                     let boxes = budget.reserve("boxes of a contraction");
-                    let (rounds, done) = plan.prepare(&left, &right, |bytes| boxes.try_grow(bytes))?;
+                    let (rounds, done) = plan.prepare(&left, &right, |bytes| boxes.try_grow(bytes).is_ok())?;
                     Ok((Arc::<dyn super::Rounds>::from(rounds), done, boxes))
                 })
                 .await?;
@@ -65,7 +66,7 @@ impl Body for ContractBody {
                 Kernel::Dense => "contractions_dense",
                 Kernel::Sparse => "contractions_sparse",
             };
-            task.metrics.add_extra(name, 1);
+            task.metrics.add(name, 1);
             'rounds: for number in 0..rounds.count() {
                 let rounds = Arc::clone(&rounds);
                 for batch in workers.run(move || rounds.round(number)).await? {
@@ -83,4 +84,19 @@ impl Body for ContractBody {
         }
         .boxed()
     }
+}
+
+/// All rows of some inlets, one inlet after the other.
+async fn collect(inlets: Vec<Inlet>, held: &Reservation) -> Result<Vec<RecordBatch>> {
+    let mut batches = Vec::new();
+    for mut inlet in inlets {
+        while let Some(batch) = inlet.next().await {
+            let batch = batch?;
+            // Index and value columns are of eight bytes at most.
+            let bytes = batch.num_rows() * batch.num_columns() * 8;
+            held.try_grow(bytes).map_err(|error| error.context("collecting a table for a contraction"))?;
+            batches.push(batch);
+        }
+    }
+    Ok(batches)
 }

@@ -40,7 +40,7 @@ use code::{Coded, Coder};
 use writer::Writer;
 
 /// What the columns of two tables and of their product stand for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TableContraction {
     /// In both tables and in the result: pairs of columns.
     pub batch: Vec<(usize, usize)>,
@@ -61,7 +61,7 @@ pub struct TableContraction {
 }
 
 /// A column of the result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Output {
     /// The values of a batch letter.
     Batch(usize),

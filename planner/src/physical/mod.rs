@@ -1,5 +1,6 @@
 //! From the logical to the physical plan: DataFusion's planner under our settings and our table of rules.
 
+mod contraction;
 mod join_modes;
 mod native_first;
 mod user_layout;
@@ -12,8 +13,9 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
 use join_modes::JoinModes;
 use native_first::ForIslands;
+pub use contraction::{ContractionExec, PlansExtensions};
 pub use native_first::wished_join;
-pub(crate) use native_first::{PlanningOptions, plan_natively, wants_order};
+pub(crate) use native_first::{PlanningOptions, finds_contractions, plan_natively, wants_order};
 pub use user_layout::LayoutExec;
 use user_layout::UserLayouts;
 

@@ -34,6 +34,8 @@ extensions_options! {
         /// How the sides of joins between ranks meet, where that gives the right answer: `auto` (by cost), `in place`, `shuffle`,
         /// `broadcast`, `move build side` or `move probe side`
         pub joins: JoinWish, default = JoinWish::default()
+        /// Whether a join with the sum of a product over its rows may run as a product of tensors
+        pub contractions: bool, default = true
     }
 }
 
@@ -79,6 +81,11 @@ impl ConfigField for JoinWish {
 /// How a user wants joins to meet, if they said so in SQL.
 pub fn wished_join(config: &ConfigOptions) -> Option<JoinWay> {
     config.extensions.get::<PlanningOptions>().and_then(|options| options.joins.0)
+}
+
+/// Whether joins may become contractions.
+pub fn finds_contractions(config: &ConfigOptions) -> bool {
+    config.extensions.get::<PlanningOptions>().is_none_or(|options| options.contractions)
 }
 
 /// Makes a state plan for fused stages on one rank alone.

@@ -2,10 +2,12 @@
 //!
 //! [`statistics`] is the one source of numbers: every rule that weighs alternatives asks it, and so may EXPLAIN.
 
+mod contraction;
 pub mod join_order;
 mod passes;
 pub mod statistics;
 
+pub use contraction::find_contractions;
 pub use join_order::reorder_joins;
 pub use passes::logical_rules;
 pub use statistics::{ColumnEstimate, Estimate, ProviderStatistics, TableStatistics, estimate};

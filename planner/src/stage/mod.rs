@@ -9,6 +9,7 @@
 //! | `CoalescePartitionsExec` | one | cut: gather; a LIMIT moves onto the exchange ([`gather`]) |
 //! | `SortPreservingMergeExec` | one | cut below it: lanes are kept and merged behind the exchange ([`merge`]) |
 //! | collected side of a join | those of the other side | cut: broadcast to every rank that runs the join ([`collected`]) |
+//! | `ContractionExec` | one a rank | cut: both tables are sent to a stage that multiplies them ([`contraction`]) |
 //! | `UnionExec` | those of all children, concatenated | same island ([`union`]), or one stage of branches ([`fused_union`]) |
 //! | other nodes with several children | the same in every child | same island ([`aligned`]) |
 //! | `ScalarSubqueryExec` | those of its input | subqueries become stages that others wait for ([`subquery`]) |
@@ -20,6 +21,7 @@
 mod advice;
 mod aligned;
 mod collected;
+mod contraction;
 mod fused;
 mod fused_union;
 mod fused_window;
@@ -61,7 +63,7 @@ use datafusion::physical_plan::{Distribution, ExecutionPlan, ExecutionPlanProper
 pub use collected::replicates_collected_side;
 
 use crate::fuse::{Fused, MorselLeaf};
-use crate::physical::LayoutExec;
+use crate::physical::{ContractionExec, LayoutExec};
 use crate::place::{Decision, Mapper};
 use crate::plan::Goal;
 
@@ -266,6 +268,9 @@ impl Builder {
     fn visit_unshared(&mut self, node: &Arc<dyn ExecutionPlan>) -> Result<Part> {
         if let Some(layout) = node.downcast_ref::<LayoutExec>() {
             return self.visit_unshared(&layout.exchange().map_err(from_datafusion)?);
+        }
+        if let Some(contraction) = node.downcast_ref::<ContractionExec>() {
+            return self.contraction(contraction);
         }
         match self.fused(node)? {
             Some(part) => Ok(part),
