@@ -1,6 +1,7 @@
 //! Options that many commands share, and the sessions they open.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bireme::mapper::JoinWay;
 use bireme::prelude::{Error, Result, Session};
@@ -31,6 +32,9 @@ pub(crate) struct EngineOptions {
     /// shuffle or broadcast [default: whatever costs least]
     #[arg(long, value_name = "WAY", value_parser = str::parse::<JoinWay>)]
     pub(crate) joins: Option<JoinWay>,
+    /// Seconds that a rank waits for another that gives no sign of life before it ends with an error [default: 600]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_count)]
+    pub(crate) timeout: Option<usize>,
     /// Places lanes on ranks at random: answers must not change. For tests
     #[arg(long, value_name = "SEED", hide = true)]
     pub(crate) random_mapper: Option<u64>,
@@ -72,6 +76,9 @@ impl EngineOptions {
         }
         if let Some(rows) = self.batch_rows {
             builder = builder.batch_rows(rows);
+        }
+        if let Some(seconds) = self.timeout {
+            builder = builder.timeout(Duration::from_secs(seconds as u64));
         }
         if let Some(seed) = self.random_mapper {
             builder = builder.random_mapper(seed);

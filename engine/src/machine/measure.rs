@@ -127,7 +127,7 @@ fn multiply_avx2(sums: &mut [f64; SUMS], rounds: usize) {
 }
 
 /// Bytes of a message whose time is its length's.
-const BULK: usize = 256 << 10;
+const BULK: usize = 512 << 10;
 
 /// The way between two ranks. A collective: every rank calls it with the same two, and all but those only count along. `None` on
 /// these others.
@@ -136,7 +136,7 @@ const BULK: usize = 256 << 10;
 /// As [`Control::all_gather`].
 pub fn measure_link(control: &Control, pair: (usize, usize)) -> Result<Option<Link>> {
     let small = control.ping_pong("measure a link", pair, 8, 6)?;
-    let bulk = control.ping_pong("measure a link", pair, BULK, 3)?;
+    let bulk = control.ping_pong("measure a link", pair, BULK, 5)?;
     Ok(small.zip(bulk).map(|(small, bulk)| {
         let latency = one_way(small).max(1e-7);
         // On shared cores a small message may take as long as a long one: that says nothing of the bandwidth.
