@@ -10,6 +10,7 @@ use crate::model::Model;
 use crate::overhead::Overhead;
 use crate::queries::{self, Query};
 use crate::shuffle::Shuffle;
+use crate::sql_tensor::SqlTensor;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,6 +49,11 @@ pub(crate) enum Command {
     #[cfg(feature = "mpi")]
     #[command(hide = true)]
     OverheadWorker(crate::overhead::Size),
+    /// A product of matrices in SQL, against engines that join and aggregate, and against NumPy
+    SqlTensor(SqlTensor),
+    /// Ourselves as a child of `sql-tensor`
+    #[command(hide = true)]
+    SqlTensorWorker(crate::sql_tensor::SqlTensorWorker),
     /// Exchanges between ranks under mpirun, against MPI_Alltoallv of the same bytes
     Shuffle(Shuffle),
     /// Ourselves as a rank of `shuffle`

@@ -26,6 +26,7 @@ mod queries;
 mod record;
 mod report;
 mod shuffle;
+mod sql_tensor;
 mod statistics;
 mod worker;
 
@@ -55,6 +56,8 @@ fn main() -> ExitCode {
         Command::Overhead(arguments) => overhead::run(&arguments),
         #[cfg(feature = "mpi")]
         Command::OverheadWorker(size) => overhead::work(&size).map(|()| true),
+        Command::SqlTensor(arguments) => sql_tensor::run(&arguments),
+        Command::SqlTensorWorker(arguments) => sql_tensor::work(&arguments).map(|()| true),
         Command::Shuffle(arguments) => shuffle::run(&arguments),
         #[cfg(feature = "mpi")]
         Command::ShuffleWorker(arguments) => shuffle::work(&arguments).map(|()| true),

@@ -81,7 +81,11 @@ pub(crate) fn query<T>(session: &Session, text: &str, answer: impl Fn(&DataFrame
     answered.ok_or_else(|| Error::user("the text asks nothing"))
 }
 
-fn say(what: &impl Serialize) -> Result<()> {
+/// Says something to the parent, on a line.
+///
+/// # Errors
+/// Nobody listens.
+pub(crate) fn say(what: &impl Serialize) -> Result<()> {
     let line = serde_json::to_string(what).map_err(|error| Error::internal(format!("a reply: {error}")))?;
     let mut output = stdout().lock();
     writeln!(output, "{line}")?;

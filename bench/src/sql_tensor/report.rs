@@ -1,0 +1,77 @@
+//! What was measured, as a table and as a record.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use bireme::prelude::{Error, Result};
+use serde::Serialize;
+
+use super::{EngineTimes, Measured};
+use crate::machine::{self, Machine, Sources};
+
+/// Everything.
+#[derive(Debug, Serialize)]
+pub(super) struct Record {
+    benchmark: &'static str,
+    sql: &'static str,
+    runs: u32,
+    /// UTC.
+    date: String,
+    #[serde(flatten)]
+    sources: Sources,
+    machine: Machine,
+    cases: Vec<Measured>,
+}
+
+impl Record {
+    pub(super) fn new(runs: u32, cases: Vec<Measured>) -> Self {
+        Self {
+            benchmark: "sql-tensor",
+            sql: super::SQL,
+            runs,
+            date: machine::now(),
+            sources: Sources::probe(),
+            machine: Machine::probe(),
+            cases,
+        }
+    }
+
+    pub(super) fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self).map_err(|error| Error::internal(error.to_string()))?;
+        let written = std::fs::write(path, text + "\n");
+        written.map_err(|error| Error::from(error).context(format!("writing {}", path.display())))
+    }
+}
+
+/// A line an engine: its best time, and that as a multiple of ours.
+pub(super) fn print(measured: &Measured) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    let Measured { case, rows_of_a, rows_of_b, rows_of_result, engines } = measured;
+    let result = rows_of_result.map_or("?".into(), |rows| rows.to_string());
+    writeln!(out, "{case}: {rows_of_a} x {rows_of_b} rows, {result} in the result")?;
+    let ours = engines.first().and_then(EngineTimes::best);
+    for engine in engines {
+        let what = match (engine.best(), &engine.failure) {
+            (Some(ms), _) => format!("{ms:>10.1} ms {:>8.2} of ours", ms / ours.unwrap_or(f64::NAN)),
+            (None, Some(failure)) => failure.clone(),
+            (None, None) => "not timed".into(),
+        };
+        let doubt = if agree(&engines[0], engine) { "" } else { "   ANOTHER ANSWER" };
+        writeln!(out, "  {:<10} {what}{doubt}", engine.engine)?;
+    }
+    Ok(())
+}
+
+/// Whether all who answered have the same rows and sum.
+pub(super) fn agrees(measured: &Measured) -> bool {
+    measured.engines.iter().all(|engine| agree(&measured.engines[0], engine))
+}
+
+fn agree(one: &EngineTimes, other: &EngineTimes) -> bool {
+    match (one.answer, other.answer) {
+        (Some((rows, sum)), Some((others, other))) => {
+            rows == others && (sum - other).abs() <= 1e-9 * sum.abs().max(other.abs())
+        }
+        _ => true,
+    }
+}
