@@ -37,6 +37,7 @@ mod price {
 const ALONE: usize = 1 << 20;
 
 pub fn run<T: Float>(job: &Job<'_, T>, out: &mut [T]) {
+    gemm::set_lhs_packing_threshold_single_thread(2);
     let plan = Plan::new(&job.groups);
     let mut groups = plan.ordered(&job.groups);
     let (packed_left, packed_right, mut packed_out);
