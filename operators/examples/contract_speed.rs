@@ -19,8 +19,10 @@ use rayon::prelude::*;
 
 const ROUNDS: usize = 9;
 
-/// Kernel, extents by letter.
-const CASES: &[(&str, &str, &[(char, usize)])] = &[
+/// Name, contraction, extents by letter.
+type Sizes = (&'static str, &'static str, &'static [(char, usize)]);
+
+const CASES: &[Sizes] = &[
     ("gemm 128", "ij,jk->ik", &[('i', 128), ('j', 128), ('k', 128)]),
     ("gemm 512", "ij,jk->ik", &[('i', 512), ('j', 512), ('k', 512)]),
     ("gemm 1024", "ij,jk->ik", &[('i', 1024), ('j', 1024), ('k', 1024)]),
@@ -95,10 +97,7 @@ impl<T: Element> Case<T> {
     }
 }
 
-fn measure<T: Element>(name: &str, make: fn(usize) -> T) -> Result<()>
-where
-    T: Copy + std::ops::Add<Output = T>,
-{
+fn measure<T: Element + std::ops::Add<Output = T>>(name: &str, make: fn(usize) -> T) -> Result<()> {
     let mut cases = Vec::new();
     for &(name, text, extents) in CASES {
         cases.push(Case::new(name, text, extents, make)?);
