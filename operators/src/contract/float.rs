@@ -58,18 +58,18 @@ pub fn dot_four<T: Float>(rows: [&[T]; 4], x: &[T]) -> [T; 4] {
     vectorized(
         #[inline(always)]
         || {
-            let mut sums = [[T::ZERO; HALF]; 4];
+            // Four arrays of their own: as one array of arrays the compiler leaves them in memory.
+            let (mut s, mut t, mut u, mut v) = ([T::ZERO; HALF], [T::ZERO; HALF], [T::ZERO; HALF], [T::ZERO; HALF]);
             let (x_blocks, x_rest) = x.as_chunks::<HALF>();
             let [(a, a_rest), (b, b_rest), (c, c_rest), (d, d_rest)] =
                 rows.map(|row| row[..x.len()].as_chunks::<HALF>());
             for ((((x, a), b), c), d) in x_blocks.iter().zip(a).zip(b).zip(c).zip(d) {
-                for lane in 0..HALF {
-                    sums[0][lane] += a[lane] * x[lane];
-                    sums[1][lane] += b[lane] * x[lane];
-                    sums[2][lane] += c[lane] * x[lane];
-                    sums[3][lane] += d[lane] * x[lane];
-                }
+                (0..HALF).for_each(|lane| s[lane] += a[lane] * x[lane]);
+                (0..HALF).for_each(|lane| t[lane] += b[lane] * x[lane]);
+                (0..HALF).for_each(|lane| u[lane] += c[lane] * x[lane]);
+                (0..HALF).for_each(|lane| v[lane] += d[lane] * x[lane]);
             }
+            let mut sums = [s, t, u, v];
             for (sums, rest) in sums.iter_mut().zip([a_rest, b_rest, c_rest, d_rest]) {
                 for ((sum, &a), &x) in sums.iter_mut().zip(rest).zip(x_rest) {
                     *sum += a * x;
@@ -80,6 +80,28 @@ pub fn dot_four<T: Float>(rows: [&[T]; 4], x: &[T]) -> [T; 4] {
     )
 }
 
+/// `y[i] += x · a[i]`.
+pub fn add_scaled<T: Float>(y: &mut [T], a: &[T], x: T) {
+    vectorized(
+        #[inline(always)]
+        || {
+            let (y_blocks, y_rest) = y.as_chunks_mut::<LANES>();
+            let (a_blocks, a_rest) = a.as_chunks::<LANES>();
+            for (y, a) in y_blocks.iter_mut().zip(a_blocks) {
+                // A copy of its own: what might be the memory of `a` is not computed in registers.
+                let mut sums = *y;
+                for lane in 0..LANES {
+                    sums[lane] += a[lane] * x;
+                }
+                *y = sums;
+            }
+            for (y, &a) in y_rest.iter_mut().zip(a_rest) {
+                *y += a * x;
+            }
+        },
+    );
+}
+
 /// `y[i] += x[0] · a[0][i] + … + x[3] · a[3][i]`.
 pub fn add_four<T: Float>(y: &mut [T], rows: [&[T]; 4], x: [T; 4]) {
     vectorized(
@@ -88,18 +110,6 @@ pub fn add_four<T: Float>(y: &mut [T], rows: [&[T]; 4], x: [T; 4]) {
             let [a, b, c, d] = rows.map(|row| &row[..y.len()]);
             for ((((y, &a), &b), &c), &d) in y.iter_mut().zip(a).zip(b).zip(c).zip(d) {
                 *y += (a * x[0] + b * x[1]) + (c * x[2] + d * x[3]);
-            }
-        },
-    );
-}
-
-/// `y[i] += x · a[i]`.
-pub fn add_scaled<T: Float>(y: &mut [T], a: &[T], x: T) {
-    vectorized(
-        #[inline(always)]
-        || {
-            for (y, &a) in y.iter_mut().zip(a) {
-                *y += a * x;
             }
         },
     );

@@ -24,6 +24,7 @@ use rayon::prelude::*;
 
 use super::element::Epilogue;
 use super::float::{Float, add_product, set_product};
+use super::gemm::tune_library;
 use super::groups::{Axis, Shared};
 use super::pack::pack;
 use super::{Einsum, View};
@@ -78,6 +79,7 @@ pub fn run_if<T: Float>(einsum: &Einsum, views: &[View<'_, T>], epilogue: Epilog
         .zip(einsum.operands())
         .find_map(|(view, letters)| letters.iter().position(|&letter| letter == form.rank).map(|at| view.shape()[at]));
     let Some(rank) = columns else { return false };
+    tune_library();
     Work::new(einsum, &form, views, rank).run(epilogue, out);
     true
 }
@@ -131,7 +133,7 @@ impl<'a, T: Float> Work<'a, T> {
         } else {
             let summed = &plane[usize::from(self.kept == loops.len())];
             let blocks = summed.extent.div_ceil(BLOCK);
-            let height = (rows / TASKS).next_multiple_of(16).max(64).min(rows);
+            let height = (rows / TASKS).next_multiple_of(16).max(512).min(rows);
             self.share(rows, height, blocks * combinations(loops, None), epilogue, out, |task, rounds, sums| {
                 let mut buffer = vec![T::ZERO; BLOCK.min(summed.extent) * self.rank];
                 for round in rounds {

@@ -54,7 +54,7 @@ pub struct Order {
 /// let chain = Einsum::parse("ab,bc,cd->ad")?;
 /// let found = order(&chain, &chain.extents(&[&[10, 1000], &[1000, 10], &[10, 1000]])?)?;
 /// assert_eq!(found.steps[0].operands, [0, 1]);
-/// assert_eq!(found.steps[1].einsum.to_string(), "ac,cd->ad");
+/// assert_eq!(found.steps[1].einsum.to_string(), "cd,ac->ad");
 /// assert_eq!(found.multiplications, 2e5);
 /// # Ok::<(), bireme_engine::error::Error>(())
 /// ```

@@ -10,6 +10,9 @@ use super::groups::{Axis, Place, Shared, fuse, volume, walk};
 /// Rows and columns of a tile.
 const TILE: usize = 16;
 
+/// Rows and columns of a task's block.
+const BLOCK: usize = 256;
+
 /// Elements of a task.
 const TASK: usize = 1 << 15;
 
@@ -89,6 +92,8 @@ fn copy_rows<T: Copy + Send + Sync>(data: &[T], origin: Place, axes: &[Axis], la
 }
 
 /// Planes that are read along `across` and written along `last`.
+///
+/// A task is a block of a plane, so wide that the pages it reads stay known to the processor from one strip of tiles to the next.
 fn transpose<T: Copy + Send + Sync>(
     data: &[T],
     origin: Place,
@@ -97,28 +102,35 @@ fn transpose<T: Copy + Send + Sync>(
     last: Axis,
     out: Shared<T>,
 ) {
-    let strips = across.extent.div_ceil(TILE);
-    let per_task = (TASK / (TILE * last.extent)).max(1);
-    tasks(volume(axes) * strips, per_task, |range| {
+    let [down, along] = [across, last].map(|axis| axis.extent.div_ceil(BLOCK));
+    let together = (TASK / (across.extent.min(BLOCK) * last.extent.min(BLOCK))).max(1);
+    tasks(volume(axes) * down * along, together, |range| {
         for task in range {
-            let (plane, from) = (task / strips, task % strips * TILE);
-            let height = TILE.min(across.extent - from);
-            walk(axes, plane..plane + 1, origin + across.step(from), |place| {
-                for start in (0..last.extent).step_by(TILE) {
-                    let width = TILE.min(last.extent - start);
-                    let corner = place + last.step(start);
-                    for row in 0..height {
-                        let row = corner + across.step(row);
-                        for column in 0..width {
-                            let element = row + last.step(column);
-                            // SAFETY: each combination of indices is in one tile of one task.
-                            unsafe { *out.slot(element.out) = data[element.left as usize] };
-                        }
+            let (plane, top, left) = (task / (down * along), task / along % down * BLOCK, task % along * BLOCK);
+            let (bottom, right) = (across.extent.min(top + BLOCK), last.extent.min(left + BLOCK));
+            walk(axes, plane..plane + 1, origin, |place| {
+                for row in (top..bottom).step_by(TILE) {
+                    for column in (left..right).step_by(TILE) {
+                        let corner = place + across.step(row) + last.step(column);
+                        tile(data, corner, across, last, [TILE.min(bottom - row), TILE.min(right - column)], out);
                     }
                 }
             });
         }
     });
+}
+
+#[inline(always)]
+fn tile<T: Copy>(data: &[T], corner: Place, across: Axis, last: Axis, [height, width]: [usize; 2], out: Shared<T>) {
+    for row in 0..height {
+        let start = corner + across.step(row);
+        // SAFETY: each combination of indices is in one tile of one task, and the output is contiguous along `last`.
+        let written = unsafe { std::slice::from_raw_parts_mut(out.at(start.out), width) };
+        for (column, slot) in written.iter_mut().enumerate() {
+            // SAFETY: a place of a view's indices is within its buffer, which the view's maker has checked.
+            *slot = unsafe { *data.get_unchecked((start.left + column as isize * last.left) as usize) };
+        }
+    }
 }
 
 /// Runs `count` small tasks, some at a time.

@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 //! The obvious way: all combinations of all indices, one after the other.
 //!
 //! The oracle of the tests. It knows no strides, no order of products and no kernels.

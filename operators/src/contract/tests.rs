@@ -388,6 +388,8 @@ fn integers_do_not_wrap() {
     let (a, b) = ([i64::MIN; 7], [i64::MIN, i64::MIN, i64::MIN, i64::MAX, i64::MAX, i64::MAX, 3]);
     assert_eq!(run(&a, &b, Epilogue::REPLACE, 0).unwrap(), 0);
     assert!(run(&a[..3], &b[..3], Epilogue::REPLACE, 0).is_err());
+    // 2^128, of which an i128 that wraps would be left with 0.
+    assert!(run(&[i64::MIN; 4], &[i64::MIN; 4], Epilogue::REPLACE, 0).is_err());
     assert!(run(&[1], &[1], Epilogue::ADD, i64::MAX).is_err());
     let mut out = [2_i32];
     let scalar = View::contiguous(&[i32::MAX], &[1]).unwrap();

@@ -6,10 +6,14 @@
 //!
 //! Every element of `a` is used once, so reading it is the cost. Along which index its neighbours lie decides the loop:
 //!
-//! - *Along an inner index*: dot products of rows with `x`, four rows at a time, so that `x` is read from the cache a quarter as
-//!   often.
-//! - *Along a row*: `y` is in the cache, [`STRIP`] elements of it, and four times `x[k] · a[k, strip]` is added to it at a time.
+//! - *Along an inner index*: the dot product of each row with `x`; of four long rows at a time, so that `x` is read from the
+//!   second-level cache a quarter as often.
+//! - *Along a row*: `y` is in the cache, [`STRIP`] elements of it, and `x[k] · a[k, strip]` is added to it for each `k`.
 //! - *Along a batch index*: as along a row, but with a different `x` for each element.
+//!
+//! Long runs from memory are what counts. Four short rows (400 numbers) at a time are half as fast as one, four streams that
+//! often begin anew; strips of 2,048 elements are a third slower than of 16,384; and asking for memory in advance (`prefetcht0`)
+//! is slower than leaving it to the processor.
 //!
 //! What lies along none of them (a view with gaps) is packed first.
 //!
@@ -23,8 +27,11 @@ use super::float::{ALONE, Float, add_four, add_product, add_scaled, dot, dot_fou
 use super::groups::{Axis, Groups, Job, Place, Shared, fuse, volume, walk};
 use super::pack::repack;
 
-/// Elements of `y` that are kept in the first-level cache.
-const STRIP: usize = 1024;
+/// Elements of `y` that are kept in the second-level cache: 128 KiB of `f64`.
+const STRIP: usize = 16_384;
+
+/// Rows of up to so many numbers leave `x` in the first-level cache.
+const SHORT: usize = 2048;
 
 /// Tasks of a product that is worth sharing: more than most hosts have cores.
 const TASKS: usize = 64;
@@ -61,7 +68,7 @@ fn along_inner<T: Float>(job: &Job<'_, T>, outer: &[Axis], inner: Vec<Axis>, out
     let rows = volume(&vectors.outer);
     let summed = volume(inner) * last.extent;
     // Rows of a task, and into how many pieces what is summed is cut: the last index if it is long, else those outside of it.
-    let height = (TASK / summed).clamp(4, rows.max(4)).next_multiple_of(4);
+    let height = (TASK / summed).clamp(1, rows);
     let pieces = pieces(rows.div_ceil(height), rows.min(height) * summed, summed.div_ceil(TASK / 4));
     let (cut_last, cut_inner) = if last.extent >= volume(inner) { (pieces, 1) } else { (1, pieces) };
     let block = last.extent.div_ceil(cut_last);
@@ -76,44 +83,44 @@ fn along_inner<T: Float>(job: &Job<'_, T>, outer: &[Axis], inner: Vec<Axis>, out
         if extent == 0 {
             return;
         }
-        let run = |data: &'_ [T], start: isize| -> std::ops::Range<usize> {
-            debug_assert!(start as usize + extent <= data.len());
-            start as usize..start as usize + extent
-        };
-        let mut four: [(usize, Place); 4] = Default::default();
-        let mut waiting = 0;
-        let mut flush = |four: &[(usize, Place)]| {
-            let mut sums = [T::ZERO; 4];
-            let same = four.iter().all(|one| one.1.right == four[0].1.right);
-            walk(inner, steps.clone(), last.step(from), |step| {
-                if let (&[a, b, c, d], true) = (four, same) {
-                    let rows = [a, b, c, d].map(|one| &job.left[run(job.left, one.1.left + step.left)]);
-                    let found = dot_four(rows, &x[run(x, a.1.right + step.right)]);
-                    sums.iter_mut().zip(found).for_each(|(sum, found)| *sum += found);
-                } else {
-                    for (sum, one) in sums.iter_mut().zip(four) {
-                        let row = &job.left[run(job.left, one.1.left + step.left)];
-                        *sum += dot(row, &x[run(x, one.1.right + step.right)]);
-                    }
-                }
+        let one_row = |place: Place| {
+            let mut sum = T::ZERO;
+            walk(inner, steps.clone(), place + last.step(from), |place| {
+                let (a, b) = (place.left as usize, place.right as usize);
+                sum += dot(&job.left[a..a + extent], &x[b..b + extent]);
             });
-            for (&(row, place), sum) in four.iter().zip(sums) {
-                write(row, place.out, sum);
-            }
+            sum
         };
-        let first = task * height;
-        let mut row = first;
-        walk(&vectors.outer, first..rows.min(first + height), origin, |place| {
-            four[waiting] = (row, place);
-            (row, waiting) = (row + 1, waiting + 1);
-            if waiting == 4 {
-                flush(&four);
-                waiting = 0;
+        let (mut row, mut waiting) = (task * height, Vec::with_capacity(4));
+        let range = row..rows.min(row + height);
+        if extent <= SHORT {
+            walk(&vectors.outer, range, origin, |place| {
+                write(row, place.out, one_row(place));
+                row += 1;
+            });
+            return;
+        }
+        walk(&vectors.outer, range, origin, |place| {
+            waiting.push((row, place));
+            row += 1;
+            if let &[a, b, c, d] = &waiting[..] {
+                let four = [a, b, c, d];
+                if four.iter().all(|one| one.1.right == a.1.right) {
+                    let mut sums = [T::ZERO; 4];
+                    walk(inner, steps.clone(), last.step(from), |step| {
+                        let run = |start: isize| start as usize..start as usize + extent;
+                        let rows = four.map(|one| &job.left[run(one.1.left + step.left)]);
+                        let found = dot_four(rows, &x[run(a.1.right + step.right)]);
+                        sums.iter_mut().zip(found).for_each(|(sum, found)| *sum += found);
+                    });
+                    four.iter().zip(sums).for_each(|(one, sum)| write(one.0, one.1.out, sum));
+                } else {
+                    four.iter().for_each(|one| write(one.0, one.1.out, one_row(one.1)));
+                }
+                waiting.clear();
             }
         });
-        if waiting > 0 {
-            flush(&four[..waiting]);
-        }
+        waiting.iter().for_each(|one| write(one.0, one.1.out, one_row(one.1)));
     };
     let alone = rows * summed <= ALONE;
     share(&vectors.outer, job.epilogue, alone, [rows.div_ceil(height), pieces], out, &dots);
@@ -156,33 +163,29 @@ fn along_output<T: Float>(job: &Job<'_, T>, mut outer: Vec<Axis>, at: usize, inn
     let adds = |task: usize, piece: usize, write: Write<'_, T>| {
         let (line, from) = (task / strips, task % strips * strip);
         let extent = strip.min(near.extent - from);
-        let (mut sums, mut element) = ([T::ZERO; STRIP], 0);
-        let sums = &mut sums[..extent];
+        let (mut sums, mut element) = (vec![T::ZERO; extent], 0);
+        let sums = &mut sums[..];
         let run = |start: isize| start as usize..start as usize + extent;
         walk(&outer[..outer.len() - 1], line..line + 1, job.origin + near.step(from), |place| {
-            let mut four: [Place; 4] = Default::default();
-            let mut waiting = 0;
-            let mut add = |four: &[Place]| {
-                if let (&[a, b, c, d], 0) = (four, near.right) {
-                    let rows = [a, b, c, d].map(|one| &job.left[run(one.left)]);
-                    return add_four(sums, rows, [a, b, c, d].map(|one| job.right[one.right as usize]));
-                }
-                for one in four {
-                    match near.right {
-                        0 => add_scaled(sums, &job.left[run(one.left)], job.right[one.right as usize]),
-                        _ => add_product(sums, &job.left[run(one.left)], &job.right[run(one.right)]),
-                    }
-                }
-            };
+            let mut waiting = Vec::with_capacity(4);
             walk(inner, piece * group..summed.min((piece + 1) * group), place, |step| {
-                four[waiting] = step;
-                waiting += 1;
-                if waiting == 4 {
-                    add(&four);
-                    waiting = 0;
+                if near.right != 0 {
+                    return add_product(sums, &job.left[run(step.left)], &job.right[run(step.right)]);
+                }
+                if extent <= SHORT {
+                    return add_scaled(sums, &job.left[run(step.left)], job.right[step.right as usize]);
+                }
+                waiting.push(step);
+                if let &[a, b, c, d] = &waiting[..] {
+                    let four = [a, b, c, d];
+                    let rows = four.map(|one| &job.left[run(one.left)]);
+                    add_four(sums, rows, four.map(|one| job.right[one.right as usize]));
+                    waiting.clear();
                 }
             });
-            add(&four[..waiting]);
+            for one in waiting {
+                add_scaled(sums, &job.left[run(one.left)], job.right[one.right as usize]);
+            }
         });
         walk(&outer, line * near.extent + from..line * near.extent + from + extent, job.origin, |place| {
             write(line * near.extent + from + element, place.out, sums[element]);
