@@ -1,9 +1,12 @@
+#![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use super::*;
 
@@ -55,8 +58,13 @@ fn reference(a: &[Row], b: &[Row], batch: bool) -> BTreeMap<Vec<Option<i64>>, Op
 }
 
 fn contraction(batch: bool, float: bool) -> TableContraction {
+    narrow_contraction(batch, float, false)
+}
+
+fn narrow_contraction(batch: bool, float: bool, narrow: bool) -> TableContraction {
+    let row = if narrow { DataType::Int32 } else { DataType::Int64 };
     let value = if float { DataType::Float64 } else { DataType::Int64 };
-    let mut names = vec![("r", DataType::Int32), ("c", DataType::Int64), ("v", value)];
+    let mut names = vec![("r", row), ("c", DataType::Int64), ("v", value)];
     let mut output = vec![Output::LeftFree(0), Output::RightFree(0), Output::Sum];
     if batch {
         names.insert(0, ("b", DataType::Int64));
@@ -103,8 +111,9 @@ fn groups(rounds: &dyn Rounds, float: bool) -> Result<BTreeMap<Vec<Option<i64>>,
 }
 
 fn check(a: &[Row], b: &[Row], batch: bool, float: bool, boxes: bool) -> Kernel {
-    let plan = contraction(batch, float);
     let (left, right) = (table(a, 3, float), table(b, 3, float));
+    let narrow = left.iter().all(|batch| batch.column(1).data_type() == &DataType::Int32);
+    let plan = narrow_contraction(batch, float, narrow);
     let (rounds, done) = plan.prepare(&left, &right, |_| boxes).unwrap();
     assert_eq!(groups(rounds.as_ref(), float).unwrap(), reference(a, b, batch), "{done:?}");
     done.kernel
@@ -121,7 +130,7 @@ fn rows(extent: i64, offset: i64, most: usize, nulls: bool) -> impl Strategy<Val
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, rng_seed: RngSeed::Fixed(7), ..ProptestConfig::default() })]
 
     #[test]
     fn groups_are_those_of_the_join(
@@ -204,5 +213,6 @@ fn counts_are_sums_of_ones() {
 
 #[test]
 fn it_is_written_as_an_einsum() {
-    assert_eq!(contraction(true, true).notation(), "jik,jkl->jil".replace('l', "k").replace("jik,jkk", "jil,jlk").replace("->jik", "->jik"));
+    assert_eq!(contraction(true, true).notation(), "jil,jlk->jik");
+    assert_eq!(contraction(false, true).notation(), "ikl,klj->ij");
 }
