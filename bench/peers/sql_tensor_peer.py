@@ -31,7 +31,11 @@ def duckdb():
     connection.execute("set enable_progress_bar=false")
     for name in "ab":
         connection.execute(f"create table {name} as select * from '{DATA}/{name}.parquet'")
-    return lambda text: connection.execute(text).fetch_arrow_table()
+    def run(text):
+        result = connection.execute(text)
+        return result.to_arrow_table() if hasattr(result, "to_arrow_table") else result.fetch_arrow_table()
+
+    return run
 
 
 def datafusion():

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
-use bireme::prelude::{Error, Result, Session};
+use bireme::prelude::{DataFrame, Error, Result, Session};
 
 /// Two square matrices as tables of coordinates.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ impl Case {
             let batch = self.table(place as u64, columns)?;
             rows[place] = batch.num_rows();
             let file = folder.join(format!("{name}.parquet"));
-            session.from_local_batches(batch.schema(), vec![batch])?.write_parquet(&file.to_string_lossy())?;
+            DataFrame::from_local_batches(&session, batch.schema(), vec![batch])?.write_parquet(&file.to_string_lossy())?;
         }
         session.close()?;
         Ok(rows)

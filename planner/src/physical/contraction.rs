@@ -131,7 +131,7 @@ impl ExtensionPlanner for Contractions {
         _: &[&LogicalPlan],
         inputs: &[Arc<dyn ExecutionPlan>],
         _: &dyn datafusion::catalog::Session,
-        _: &datafusion::physical_planner::PhysicalPlanningContext,
+        _: &datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let Some(node) = node.as_any().downcast_ref::<Contraction>() else { return Ok(None) };
         match <[_; 2]>::try_from(inputs.to_vec()) {

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! An inner join on equal integers, grouped by integers of one side each, with one `SUM` of a product of doubles (or of two
-//! BIGINTs), or one `COUNT(*)`. Projections and aliases between are seen through; what else there is, filters on one table
+//! BIGINTs), or one `COUNT(*)`. What is computed for a side cannot fail, for it is computed for rows without a partner too. Projections and aliases between are seen through; what else there is, filters on one table
 //! included, belongs to an input. The meaning stays that of the join: see
 //! [`bireme_operators::contract_rows`].
 //!
@@ -215,7 +215,7 @@ fn factors(
         return Ok(None);
     }
     for factor in list {
-        if factor.get_type(join.schema.as_ref())? != data_type {
+        if factor.get_type(join.schema.as_ref())? != data_type || !never_fails(&factor, &join.schema)? {
             return Ok(None);
         }
         // Constants go anywhere.
@@ -252,7 +252,34 @@ fn is_of(expr: &Expr, schema: &DFSchema) -> bool {
 
 fn is_index(expr: &Expr, schema: &DFSchema) -> DfResult<bool> {
     let data_type = expr.get_type(schema)?;
-    Ok(!expr.is_volatile() && data_type.is_integer() && data_type != DataType::UInt64)
+    Ok(data_type.is_integer() && data_type != DataType::UInt64 && never_fails(expr, schema)?)
+}
+
+/// Whether an expression has a value for every row: a side is computed for rows that have no partner, too.
+fn never_fails(expr: &Expr, schema: &DFSchema) -> DfResult<bool> {
+    match expr {
+        Expr::Column(_) | Expr::Literal(..) => Ok(true),
+        Expr::Alias(alias) => never_fails(&alias.expr, schema),
+        Expr::Negative(inner) => Ok(is_double(expr, schema)? && never_fails(inner, schema)?),
+        Expr::Cast(cast) => {
+            let from = cast.expr.get_type(schema)?;
+            let widens = match cast.field.data_type() {
+                DataType::Float64 => from.is_numeric(),
+                DataType::Int64 => from.is_integer() && from != DataType::UInt64,
+                to => &from == to,
+            };
+            Ok(widens && never_fails(&cast.expr, schema)?)
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let arithmetic = matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide);
+            Ok(arithmetic && is_double(expr, schema)? && never_fails(left, schema)? && never_fails(right, schema)?)
+        }
+        _ => Ok(false),
+    }
+}
+
+fn is_double(expr: &Expr, schema: &DFSchema) -> DfResult<bool> {
+    Ok(expr.get_type(schema)? == DataType::Float64)
 }
 
 fn unaliased(expr: &Expr) -> &Expr {

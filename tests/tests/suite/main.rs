@@ -9,6 +9,7 @@
 
 mod analyze;
 mod arrows;
+mod contractions;
 mod effects;
 mod examples;
 mod explain;
