@@ -78,6 +78,8 @@ pub struct Planner {
     pub mapper: Arc<dyn Mapper>,
     /// What islands will run on.
     pub world: IslandWorld,
+    /// Bytes that operators of a rank may take, or that it has.
+    pub memory: usize,
 }
 
 /// A plan at each of its levels.
@@ -114,7 +116,7 @@ impl Planner {
         let optimized = state.optimize(program).map_err(from_datafusion)?;
         let mut optimized = reorder_joins(optimized, &ProviderStatistics)?;
         if self.world.native.is_some() && finds_contractions(state.config_options()) {
-            optimized = find_contractions(optimized)?;
+            optimized = find_contractions(optimized, &ProviderStatistics, self.memory as f64 / 2.0)?;
         }
         let (physical, cut) = match self.fuse_all(state, &optimized, goal)? {
             Some(fused) => fused,

@@ -116,7 +116,10 @@ impl Rank {
             Some(way) => Arc::new(FixedMapper::joins(way)),
             None => Arc::clone(&self.mapper),
         };
-        let planner = Planner { cluster: self.cluster.clone(), mapper, world };
+        let cluster = self.cluster.clone();
+        let share = usize::try_from(cluster.memory_bytes).unwrap_or(usize::MAX) / cluster.ranks_per_node.max(1);
+        let memory = self.context.budget.limit().unwrap_or(share);
+        let planner = Planner { cluster, mapper, world, memory };
         planner.plan(&state, program, &goal)
     }
 }

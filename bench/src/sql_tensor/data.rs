@@ -45,7 +45,8 @@ impl Case {
             let batch = self.table(place as u64, columns)?;
             rows[place] = batch.num_rows();
             let file = folder.join(format!("{name}.parquet"));
-            DataFrame::from_local_batches(&session, batch.schema(), vec![batch])?.write_parquet(&file.to_string_lossy())?;
+            DataFrame::from_local_batches(&session, batch.schema(), vec![batch])?
+                .write_parquet(&file.to_string_lossy())?;
         }
         session.close()?;
         Ok(rows)

@@ -413,18 +413,32 @@ impl ExchangeOutlet {
         }
     }
 
-    /// Sends what is worth it; with `flush`, all there is.
+    /// Sends what is worth it; with `flush`, all there is. What stays on this rank is worth it sooner: it costs no message.
     async fn send_ready(&mut self, flush: bool) -> Result<()> {
-        let rows = self.port.batch_rows.saturating_mul(BATCHES_OF_ROWS).min(self.port.fetch.unwrap_or(usize::MAX));
+        let (batch, fetch) = (self.port.batch_rows, self.port.fetch.unwrap_or(usize::MAX));
         let bytes = (PENDING_BYTES / self.pending.len()).clamp(LEAST_PENDING_BYTES, WORTH_A_MESSAGE);
         for slot in 0..self.pending.len() {
             let pending = &self.pending[slot];
-            let enough = pending.rows >= rows || pending.bytes >= bytes;
-            if !pending.is_empty() && (enough || flush) {
+            if pending.is_empty() {
+                continue;
+            }
+            let stays = self.stays(slot);
+            let rows = if stays { batch } else { batch.saturating_mul(BATCHES_OF_ROWS) }.min(fetch);
+            let alone = stays && pending.is_whole() && pending.rows >= rows / 2;
+            if pending.rows >= rows || pending.bytes >= bytes || alone || flush {
                 self.flush(slot).await?;
             }
         }
         Ok(())
+    }
+
+    /// Whether what waits in a slot goes to no other rank.
+    fn stays(&self, slot: usize) -> bool {
+        let here = |lane: usize| self.port.input_ranks[lane] == self.port.rank;
+        match self.aim {
+            Aim::Scatter(_) | Aim::Split { .. } => here(slot),
+            Aim::All | Aim::InTurn { .. } | Aim::Undecided(_) => self.targets.iter().all(|&lane| here(lane)),
+        }
     }
 
     async fn flush(&mut self, slot: usize) -> Result<()> {

@@ -42,6 +42,11 @@ impl Pending {
         self.parts.is_empty()
     }
 
+    /// Whether it is one batch, as it came.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.parts.as_slice(), [Part::Whole(_)])
+    }
+
     /// Takes a batch, and touches none of its rows.
     pub fn hold(&mut self, batch: RecordBatch) {
         self.rows += batch.num_rows();

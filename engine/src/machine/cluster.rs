@@ -210,7 +210,12 @@ impl Cluster {
             let GpuRates { memory, upload, download, flops, launch } = *gpu;
             let (memory, upload, download) = (speed(memory), speed(upload), speed(download));
             let (flops, launch) = (flops / 1e12, launch * 1e6);
-            line("gpu", format!("{flops:.1} TFLOP/s, {memory} of memory, {upload} up, {download} down, {launch:.1} µs a launch"));
+            line(
+                "gpu",
+                format!(
+                    "{flops:.1} TFLOP/s, {memory} of memory, {upload} up, {download} down, {launch:.1} µs a launch"
+                ),
+            );
         }
         let link = |link: &Link| format!("{:.1} µs, {}", link.latency * 1e6, speed(link.bandwidth));
         if self.ranks_per_node > 1 {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use bireme_engine::error::{Error, Result};
 use bireme_engine::budget::Reservation;
+use bireme_engine::error::{Error, Result};
 use bireme_engine::exchange::{Flow, Inlet};
 use bireme_engine::run::StageTask;
 use bireme_engine::stage::{Body, ExchangeId};
@@ -13,6 +13,9 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, try_join};
 
 use super::{Kernel, TableContraction};
+
+/// Bytes of a row's coordinates, and of its place in the order of rows.
+const ROW: usize = 64;
 
 /// Collects both tables on each rank, and hands on their product.
 #[derive(Debug)]
@@ -50,6 +53,8 @@ impl Body for ContractBody {
         async move {
             let held = Arc::new(task.budget.reserve("contraction"));
             let (left, right) = try_join(collect(left, &held), collect(right, &held)).await?;
+            let rows = left.iter().chain(&right).map(RecordBatch::num_rows).sum::<usize>();
+            held.try_grow(rows * ROW).map_err(|error| error.context("ordering tables for a contraction"))?;
             let mut outlets = std::mem::take(&mut task.outlets).into_iter();
             let mut outlet = outlets.next().ok_or_else(|| Error::internal("a contraction without an outlet"))?;
             let budget = task.budget.clone();

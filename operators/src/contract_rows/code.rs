@@ -92,7 +92,8 @@ impl Coder {
         let rows = table.iter().map(RecordBatch::num_rows).sum::<usize>();
         let extent = letters.iter().map(|letter| letter.extent() as u128).product::<u128>();
         let mut coder = Self { letters, combined: None, extent: 0 };
-        if extent <= (8 * rows as u128 + u128::from(SMALL_RANGE)).min(u128::from(NONE - 1)) || coder.letters.len() == 1 {
+        if extent <= (8 * rows as u128 + u128::from(SMALL_RANGE)).min(u128::from(NONE - 1)) || coder.letters.len() == 1
+        {
             coder.extent = extent as usize;
             return Ok(coder);
         }
@@ -271,7 +272,11 @@ impl Column {
 /// An index column as 64-bit integers.
 fn index_column(batch: &RecordBatch, at: usize) -> Result<ArrayRef> {
     let column = batch.column(at);
-    if column.data_type() == &DataType::Int64 { Ok(ArrayRef::clone(column)) } else { Ok(cast(column, &DataType::Int64)?) }
+    if column.data_type() == &DataType::Int64 {
+        Ok(ArrayRef::clone(column))
+    } else {
+        Ok(cast(column, &DataType::Int64)?)
+    }
 }
 
 /// A table as coordinates and values; rows that can have no partner are left out.
@@ -298,13 +303,7 @@ impl<V: Value> Coded<V> {
     pub fn new(table: &[RecordBatch], coders: [(&Coder, &Vec<usize>); 3], value: Option<usize>) -> Result<Self> {
         let part = |batch: &RecordBatch| {
             let [of_batch, own, summed] = coders.map(|(coder, columns)| coder.codes(batch, columns));
-            let mut part = Part {
-                batch: of_batch?,
-                own: own?,
-                summed: summed?,
-                values: Vec::new(),
-                valid: None,
-            };
+            let mut part = Part { batch: of_batch?, own: own?, summed: summed?, values: Vec::new(), valid: None };
             match value {
                 None => part.values = vec![V::ONE; batch.num_rows()],
                 Some(at) => {

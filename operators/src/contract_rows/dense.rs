@@ -50,7 +50,10 @@ pub fn product<V: Value>(extents: [usize; 4], left: &Coded<V>, right: &Coded<V>)
     }
     let mut sums = vec![0.0; batch * rows * cols];
     let einsum = Einsum::parse("bmk,bkn->bmn").ok()?;
-    let (a, b) = (View::contiguous(&one.values, &[batch, rows, summed]), View::contiguous(&other.values, &[batch, summed, cols]));
+    let (a, b) = (
+        View::contiguous(&one.values, &[batch, rows, summed]),
+        View::contiguous(&other.values, &[batch, summed, cols]),
+    );
     contract_pair(&einsum, &a.ok()?, &b.ok()?, Epilogue::REPLACE, &mut sums).ok()?;
     let exist = (!complete).then(|| Bits::meet(&one.seen, &other.seen, batch, rows, cols));
     let valid = (one.valid.is_some() || other.valid.is_some()).then(|| {
@@ -97,7 +100,7 @@ fn fill<V: Value>(
 }
 
 /// Groups that a round makes, about.
-const OF_A_ROUND: usize = 4 << 20;
+const OF_A_ROUND: usize = 2 << 20;
 
 /// Groups that a batch has, about.
 const OF_A_BATCH: usize = 64 << 10;

@@ -16,7 +16,7 @@ use super::writer::{Group, Writer};
 use super::{Rounds, Value};
 
 /// Pairs of rows that a round looks at, about; no more groups come of it.
-const OF_A_ROUND: u64 = 8 << 20;
+const OF_A_ROUND: u64 = 2 << 20;
 
 /// Groups that a batch has, about.
 const OF_A_BATCH: usize = 64 << 10;

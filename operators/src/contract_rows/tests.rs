@@ -93,9 +93,8 @@ fn groups(rounds: &dyn Rounds, float: bool) -> Result<BTreeMap<Vec<Option<i64>>,
                 .map(|at| arrow::compute::cast(batch.column(at), &DataType::Int64).unwrap())
                 .collect::<Vec<_>>();
             for row in 0..batch.num_rows() {
-                let value = |array: &ArrayRef| {
-                    array.is_valid(row).then(|| array.as_primitive::<Int64Type>().value(row))
-                };
+                let value =
+                    |array: &ArrayRef| array.is_valid(row).then(|| array.as_primitive::<Int64Type>().value(row));
                 let key = indices.iter().map(value).collect::<Vec<_>>();
                 let sums = batch.column(last);
                 let sum = sums.is_valid(row).then(|| match float {

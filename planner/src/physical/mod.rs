@@ -11,9 +11,9 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
+pub use contraction::{ContractionExec, PlansExtensions};
 use join_modes::JoinModes;
 use native_first::ForIslands;
-pub use contraction::{ContractionExec, PlansExtensions};
 pub use native_first::wished_join;
 pub(crate) use native_first::{PlanningOptions, finds_contractions, plan_natively, wants_order};
 pub use user_layout::LayoutExec;

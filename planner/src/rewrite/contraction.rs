@@ -39,24 +39,34 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, JoinType, NullEquality, Result as DfResult};
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{
-    Aggregate, BinaryExpr, Expr, ExprSchemable as _, Extension, Join, LogicalPlan, LogicalPlanBuilder, Operator, lit,
+    Aggregate, BinaryExpr, Expr, ExprSchemable as _, Extension, Join, LogicalPlan, LogicalPlanBuilder, Operator,
+    UserDefinedLogicalNodeCore as _, lit,
 };
 
+use super::statistics::{TableStatistics, estimate};
 use crate::logical::Contraction;
 
 /// Letters of each kind, at most.
 const MOST_LETTERS: usize = 4;
 
-/// Makes contractions of all joins that are some.
+/// Bytes that a row takes while it is contracted, beside its columns: coordinates, and a place in the order of rows.
+const ROW: f64 = 64.0;
+
+/// Makes contractions of all joins that are some and whose tables are expected to fit into so many bytes: they are kept in memory.
 ///
 /// # Errors
 /// None that a user could cause.
-pub fn find_contractions(plan: LogicalPlan) -> Result<LogicalPlan> {
+pub fn find_contractions(plan: LogicalPlan, statistics: &dyn TableStatistics, memory: f64) -> Result<LogicalPlan> {
+    let bytes =
+        |plan: &LogicalPlan| estimate(plan, statistics).rows * (8.0 * plan.schema().fields().len() as f64 + ROW);
     let found = plan.transform_down_with_subqueries(|node| {
         let LogicalPlan::Aggregate(aggregate) = &node else { return Ok(Transformed::no(node)) };
         match contraction(aggregate)? {
-            Some(found) => Ok(Transformed::yes(found)),
-            None => Ok(Transformed::no(node)),
+            Some(found) if found.inputs().into_iter().map(bytes).sum::<f64>() <= memory => {
+                let node = LogicalPlan::Extension(Extension { node: Arc::new(found) });
+                Ok(Transformed::yes(node))
+            }
+            _ => Ok(Transformed::no(node)),
         }
     });
     found.map(|found| found.data).map_err(from_datafusion)
@@ -72,7 +82,7 @@ struct Side {
     factors: Vec<Expr>,
 }
 
-fn contraction(aggregate: &Aggregate) -> DfResult<Option<LogicalPlan>> {
+fn contraction(aggregate: &Aggregate) -> DfResult<Option<Contraction>> {
     let [call] = aggregate.aggr_expr.as_slice() else { return Ok(None) };
     let Some(summand) = summand(call) else { return Ok(None) };
     let exprs = aggregate.group_expr.iter().cloned().chain(summand).collect::<Vec<_>>();
@@ -98,8 +108,7 @@ fn contraction(aggregate: &Aggregate) -> DfResult<Option<LogicalPlan>> {
         schema: Arc::new(aggregate.schema.as_arrow().clone()),
     };
     let (left, right) = (left.input(&join.left)?, right.input(&join.right)?);
-    let node = Contraction::new(left, right, contraction, Arc::clone(&aggregate.schema));
-    Ok(Some(LogicalPlan::Extension(Extension { node: Arc::new(node) })))
+    Ok(Some(Contraction::new(left, right, contraction, Arc::clone(&aggregate.schema))))
 }
 
 /// What is summed: an expression, or nothing for COUNT(*); `None` if it is another aggregate.

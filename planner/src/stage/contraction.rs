@@ -32,7 +32,8 @@ impl Builder {
         let (left, right) = (self.visit_where_it_lies(left)?, self.visit_where_it_lies(right)?);
         let (at_left, at_right): (Vec<_>, Vec<_>) = contraction.batch.iter().copied().unzip();
         let by = |columns: &[usize], fused: &Fused| {
-            let column = |&at: &usize| Arc::new(Column::new(fused.schema.field(at).name(), at)) as Arc<dyn PhysicalExpr>;
+            let column =
+                |&at: &usize| Arc::new(Column::new(fused.schema.field(at).name(), at)) as Arc<dyn PhysicalExpr>;
             Route::Hash(Arc::new(HashPartitioner::new(columns.iter().map(column).collect())))
         };
         let split_left = match (contraction.left_free.is_empty(), contraction.right_free.is_empty(), expected) {

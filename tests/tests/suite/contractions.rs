@@ -9,7 +9,8 @@ fn table(name: &str, seed: u64, rows: u64, extent: u64, offset: i64, nulls: bool
     let holes = |salt: u64, value: String| {
         if nulls { format!("CASE WHEN {} % 9 = 0 THEN NULL ELSE {value} END", hash(salt + 50)) } else { value }
     };
-    let index = |salt: u64| holes(salt, format!("{} % {extent} * {} + {offset}", hash(salt), 1 + offset.unsigned_abs() % 5));
+    let index =
+        |salt: u64| holes(salt, format!("{} % {extent} * {} + {offset}", hash(salt), 1 + offset.unsigned_abs() % 5));
     let value = |salt: u64| format!("{} % 17 - 8", hash(salt));
     format!(
         "CREATE TABLE {name} AS SELECT {} AS i, CAST({} AS INT) AS k, {} AS b, {} AS v, {} AS w FROM generate_series(1, {rows})",
@@ -27,9 +28,15 @@ const QUERIES: [(&str, usize); 21] = [
     ("SELECT c.i AS j, a.i, SUM(c.v * a.v) AS v FROM c JOIN a ON c.k = a.k GROUP BY c.i, a.i", 1),
     ("SELECT a.i, SUM(a.v * c.v) AS v FROM a JOIN c ON a.k = c.k GROUP BY a.i", 1),
     ("SELECT SUM(a.v * c.v) AS v, a.i FROM a, c WHERE a.k = c.k AND a.b = c.b GROUP BY a.i", 1),
-    ("SELECT a.b, a.i, c.i AS j, SUM(a.v * c.v) AS v FROM a JOIN c ON a.b = c.b AND a.k = c.k GROUP BY a.b, a.i, c.i", 1),
+    (
+        "SELECT a.b, a.i, c.i AS j, SUM(a.v * c.v) AS v FROM a JOIN c ON a.b = c.b AND a.k = c.k GROUP BY a.b, a.i, c.i",
+        1,
+    ),
     ("SELECT a.k, SUM(a.v * c.v) AS v FROM a JOIN c ON a.k = c.k GROUP BY a.k", 1),
-    ("SELECT a.i, a.b, c.i AS j, c.b AS d, SUM(a.v * c.v) AS v FROM a JOIN c ON a.k = c.k GROUP BY a.i, a.b, c.i, c.b", 1),
+    (
+        "SELECT a.i, a.b, c.i AS j, c.b AS d, SUM(a.v * c.v) AS v FROM a JOIN c ON a.k = c.k GROUP BY a.i, a.b, c.i, c.b",
+        1,
+    ),
     ("SELECT a.i, c.i AS j, SUM(2.0 * a.v * c.v * c.v) AS v FROM a JOIN c ON a.k = c.k GROUP BY a.i, c.i", 1),
     ("SELECT a.i, c.i AS j, SUM(c.v) AS v FROM a JOIN c ON a.k = c.k GROUP BY a.i, c.i", 1),
     ("SELECT a.i, c.i AS j, COUNT(*) AS n FROM a JOIN c ON a.k = c.k GROUP BY a.i, c.i", 1),
@@ -40,9 +47,15 @@ const QUERIES: [(&str, usize); 21] = [
          SELECT r, s, SUM(x * y) AS z FROM m JOIN n USING (k) GROUP BY r, s HAVING SUM(x * y) > 0 ORDER BY z DESC, r, s LIMIT 7",
         1,
     ),
-    ("SELECT a.i, d.i AS l, SUM(a.v * c.v * d.v) AS v FROM a JOIN c ON a.k = c.k JOIN d ON c.b = d.b GROUP BY a.i, d.i", 2),
+    (
+        "SELECT a.i, d.i AS l, SUM(a.v * c.v * d.v) AS v FROM a JOIN c ON a.k = c.k JOIN d ON c.b = d.b GROUP BY a.i, d.i",
+        2,
+    ),
     ("SELECT x.i, y.i AS j, SUM(x.v * y.v) AS v FROM a x JOIN a y ON x.k = y.k GROUP BY x.i, y.i", 1),
-    ("SELECT a.i, c.i AS j, SUM((a.v - 1.0) * CAST(c.w AS DOUBLE)) AS v FROM a JOIN c ON a.k = c.k GROUP BY a.i, c.i", 1),
+    (
+        "SELECT a.i, c.i AS j, SUM((a.v - 1.0) * CAST(c.w AS DOUBLE)) AS v FROM a JOIN c ON a.k = c.k GROUP BY a.i, c.i",
+        1,
+    ),
     // What is none: the sum of another thing, beside another one, of another join, without groups, of what might fail for rows that
     // have no partner.
     ("SELECT a.i % 3 AS i, c.i AS j, SUM(a.v * c.v) AS v FROM a JOIN c ON a.k = c.k GROUP BY a.i % 3, c.i", 0),
@@ -105,7 +118,9 @@ fn what_rows_show_decides_the_kernel() {
         session.sql(&format!("CREATE TABLE {name} AS {rows}")).unwrap();
     }
     for (name, kernel) in [("full", "contractions_dense=1"), ("thin", "contractions_sparse=1")] {
-        let query = format!("SELECT x.i, y.k AS j, SUM(x.v * y.v) AS v FROM {name} x JOIN {name} y ON x.k = y.i GROUP BY x.i, y.k");
+        let query = format!(
+            "SELECT x.i, y.k AS j, SUM(x.v * y.v) AS v FROM {name} x JOIN {name} y ON x.k = y.i GROUP BY x.i, y.k"
+        );
         let report = session.sql(&query).unwrap().explain_analyze().unwrap();
         assert!(report.contains(kernel), "{report}");
     }
@@ -114,15 +129,34 @@ fn what_rows_show_decides_the_kernel() {
 #[test]
 fn sums_of_integers_that_do_not_fit_are_errors() {
     let session = Session::builder().threads(2).build().unwrap();
-    session.sql("CREATE TABLE t AS SELECT 0 AS i, value AS k, 4611686018427387904 AS w FROM generate_series(1, 4)").unwrap();
-    session.sql("CREATE TABLE u AS SELECT value AS k, 0 AS j, CAST(1 AS BIGINT) AS w FROM generate_series(1, 4)").unwrap();
+    session
+        .sql("CREATE TABLE t AS SELECT 0 AS i, value AS k, 4611686018427387904 AS w FROM generate_series(1, 4)")
+        .unwrap();
+    session
+        .sql("CREATE TABLE u AS SELECT value AS k, 0 AS j, CAST(1 AS BIGINT) AS w FROM generate_series(1, 4)")
+        .unwrap();
     for switch in ["true", "false"] {
         session.sql(&format!("SET bireme.contractions = {switch}")).unwrap();
         let sum = |rows: u64| {
-            let query = format!("SELECT i, j, SUM(t.w * u.w) AS w FROM t JOIN u ON t.k = u.k WHERE t.k <= {rows} GROUP BY i, j");
+            let query = format!(
+                "SELECT i, j, SUM(t.w * u.w) AS w FROM t JOIN u ON t.k = u.k WHERE t.k <= {rows} GROUP BY i, j"
+            );
             session.sql(&query).and_then(|frame| frame.collect())
         };
         assert_eq!(sum(1).unwrap()[0].num_rows(), 1);
         assert!(sum(2).unwrap_err().message().to_lowercase().contains("overflow"), "{switch}");
     }
+}
+
+#[test]
+fn tables_that_do_not_fit_stay_joins() {
+    let query = "SELECT t.i, t.k AS j, SUM(t.v * u.v) AS v FROM t JOIN t u ON t.k = u.i GROUP BY t.i, t.k";
+    let plan = |session: Session| {
+        let rows =
+            "SELECT value % 1000 AS i, value % 997 AS k, CAST(value AS DOUBLE) AS v FROM generate_series(1, 200000)";
+        session.sql(&format!("CREATE TABLE t AS {rows}")).unwrap();
+        session.sql(query).unwrap().explain().unwrap()
+    };
+    assert!(!plan(Session::builder().threads(2).memory_limit(32 << 20).build().unwrap()).contains("Contraction"));
+    assert!(plan(Session::builder().threads(2).build().unwrap()).contains("Contraction"));
 }
