@@ -262,7 +262,7 @@ fn viewed_bytes(array: &dyn Array) -> Option<(usize, usize)> {
 /// Copies the strings of view columns that show only a small part of the buffers they keep alive: a few rows for each
 /// of many lanes must not each carry the whole.
 pub(crate) fn compact_views(batch: RecordBatch) -> Result<RecordBatch> {
-    if !batch.columns().iter().any(|column| is_loose(column)) {
+    if !batch.columns().iter().any(is_loose) {
         return Ok(batch);
     }
     let columns = batch.columns().iter().map(compact_views_of).collect();

@@ -11,7 +11,7 @@
 use arrow::array::{
     Array, ArrayData, ArrayRef, BooleanBufferBuilder, RecordBatch, RecordBatchOptions, UInt32Array, make_array,
 };
-use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
+use arrow::buffer::{Buffer, NullBuffer};
 use arrow::compute::{concat, concat_batches, take};
 use arrow::datatypes::{ArrowNativeType, DataType, SchemaRef};
 
@@ -263,7 +263,7 @@ impl Gathered {
                 many => Ok(concat(&many.iter().map(AsRef::as_ref).collect::<Vec<&dyn Array>>())?),
             },
             Column::Fixed { values, nulls } => {
-                let nulls = nulls.map(|mut nulls| NullBuffer::new(BooleanBuffer::from(nulls.finish())));
+                let nulls = nulls.map(|mut nulls| NullBuffer::new(nulls.finish()));
                 let builder = ArrayData::builder(field.data_type().clone()).len(rows).add_buffer(values.into_buffer());
                 let data = builder.nulls(nulls).build();
                 data.map(make_array).map_err(|error| Error::internal(format!("gathered rows: {error}")))
@@ -383,10 +383,13 @@ mod tests {
             .unwrap()
     }
 
+    /// Which rows of a batch are taken.
+    type Wanted = fn(u32) -> bool;
+
     /// What waits is what `take` and `concat` make of the same rows.
     #[test]
     fn rows_wait_in_order() {
-        let steps: [(i64, i64, Option<fn(u32) -> bool>); 7] = [
+        let steps: [(i64, i64, Option<Wanted>); 7] = [
             (0, 30, None),
             (30, 100, Some(|row| row % 3 == 0)),
             (130, 7, Some(|row| row > 2 && row < 5)),
