@@ -98,7 +98,7 @@ impl Inlet {
     /// Messages have as many rows as are worth one; readers get no more at a time than fit a core's cache.
     fn take(&mut self, mut batch: RecordBatch) -> Poll<Option<Result<RecordBatch>>> {
         let (rows, most) = (batch.num_rows(), self.port.batch_rows);
-        if rows > most && batch.num_columns() > 0 {
+        if rows > most && batch.num_columns() > 0 && !self.port.advice {
             self.rest = Some(batch.slice(most, rows - most));
             batch = batch.slice(0, most);
         }

@@ -40,6 +40,9 @@ const LEAST_PENDING_BYTES: usize = 64 << 10;
 /// Rows that are not worth a message by their bytes are by their number: so many batches' rows.
 const BATCHES_OF_ROWS: usize = 16;
 
+/// Where rows are spread, so many batches for each target are sent as they come.
+const FIRST_BATCHES: usize = 4;
+
 /// Whether more rows are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a producer that goes on after `Stop` works for nothing"]
@@ -264,6 +267,10 @@ impl ExchangeOutlet {
 
     /// Puts a batch, or its rows, where they wait for company.
     fn place(&mut self, batch: RecordBatch) -> Result<()> {
+        if self.port.advice {
+            self.pending[0].hold(batch);
+            return Ok(());
+        }
         match &self.aim {
             Aim::Scatter(partitioner) => {
                 let partitioner = Arc::clone(partitioner);
@@ -422,7 +429,7 @@ impl ExchangeOutlet {
             if pending.is_empty() {
                 continue;
             }
-            let stays = self.stays(slot);
+            let stays = self.stays(slot) || self.spreads_first();
             let rows = if stays { batch } else { batch.saturating_mul(BATCHES_OF_ROWS) }.min(fetch);
             let alone = stays && pending.is_whole() && pending.rows >= rows / 2;
             if pending.rows >= rows || pending.bytes >= bytes || alone || flush {
@@ -430,6 +437,12 @@ impl ExchangeOutlet {
             }
         }
         Ok(())
+    }
+
+    /// Whether rows are to be spread of which there may be few: all targets should get some.
+    fn spreads_first(&self) -> bool {
+        let first = self.port.batch_rows.saturating_mul(FIRST_BATCHES * self.targets.len());
+        matches!(self.aim, Aim::InTurn { .. }) && self.sent.iter().sum::<usize>() < first
     }
 
     /// Whether what waits in a slot goes to no other rank.

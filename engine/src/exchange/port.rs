@@ -32,6 +32,8 @@ pub(crate) struct Port {
     pub schema: SchemaRef,
     pub fetch: Option<usize>,
     spooled: bool,
+    /// What travels is advice: each batch is a whole, neither joined with others nor cut.
+    pub advice: bool,
     pub rank: usize,
     /// Of each input lane.
     pub input_ranks: Vec<usize>,
@@ -128,6 +130,7 @@ impl Port {
             fetch: exchange.fetch,
             // A stage with several consumers must not be held up by one of them, whoever planned it.
             // Nobody may wait for whoever is advised.
+            advice: exchange.advice,
             spooled: exchange.spooled || exchange.advice || consumers(plan, exchange.producer) > 1,
             rank,
             fed,

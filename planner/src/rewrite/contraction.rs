@@ -61,7 +61,7 @@ pub fn find_contractions(plan: LogicalPlan, statistics: &dyn TableStatistics, me
         |plan: &LogicalPlan| estimate(plan, statistics).rows * (8.0 * plan.schema().fields().len() as f64 + ROW);
     let found = plan.transform_down_with_subqueries(|node| {
         let LogicalPlan::Aggregate(aggregate) = &node else { return Ok(Transformed::no(node)) };
-        match contraction(aggregate)? {
+        match contraction(aggregate, statistics)? {
             Some(found) if found.inputs().into_iter().map(bytes).sum::<f64>() <= memory => {
                 let node = LogicalPlan::Extension(Extension { node: Arc::new(found) });
                 Ok(Transformed::yes(node))
@@ -82,7 +82,7 @@ struct Side {
     factors: Vec<Expr>,
 }
 
-fn contraction(aggregate: &Aggregate) -> DfResult<Option<Contraction>> {
+fn contraction(aggregate: &Aggregate, statistics: &dyn TableStatistics) -> DfResult<Option<Contraction>> {
     let [call] = aggregate.aggr_expr.as_slice() else { return Ok(None) };
     let Some(summand) = summand(call) else { return Ok(None) };
     let exprs = aggregate.group_expr.iter().cloned().chain(summand).collect::<Vec<_>>();
@@ -95,6 +95,10 @@ fn contraction(aggregate: &Aggregate) -> DfResult<Option<Contraction>> {
     let Some((sides, mut output)) = letters(join, &exprs)? else { return Ok(None) };
     let result = aggregate.schema.field(aggregate.group_expr.len()).data_type();
     let Some(sides) = factors(join, sides, product, result)? else { return Ok(None) };
+    let multiplies = sides.iter().all(|side| !side.factors.is_empty());
+    if !multiplies && !multiplies_rows(plan, join, statistics) {
+        return Ok(None);
+    }
     output.push(Output::Sum);
     let [left, right] = sides;
     let contraction = TableContraction {
@@ -109,6 +113,12 @@ fn contraction(aggregate: &Aggregate) -> DfResult<Option<Contraction>> {
     };
     let (left, right) = (left.input(&join.left)?, right.input(&join.right)?);
     Ok(Some(Contraction::new(left, right, contraction, Arc::clone(&aggregate.schema))))
+}
+
+/// Whether a join is expected to have more rows than its tables have together.
+fn multiplies_rows(plan: &LogicalPlan, join: &Join, statistics: &dyn TableStatistics) -> bool {
+    let rows = |plan: &LogicalPlan| estimate(plan, statistics).rows;
+    rows(plan) > rows(&join.left) + rows(&join.right)
 }
 
 /// What is summed: an expression, or nothing for COUNT(*); `None` if it is another aggregate.
