@@ -9,9 +9,12 @@
 //! ```
 //!
 //! An inner join on equal integers, grouped by integers of one side each, with one `SUM` of a product of doubles (or of two
-//! BIGINTs), or one `COUNT(*)`. What is computed for a side cannot fail, for it is computed for rows without a partner too. Projections and aliases between are seen through; what else there is, filters on one table
-//! included, belongs to an input. The meaning stays that of the join: see
-//! [`bireme_operators::contract_rows`].
+//! BIGINTs), or one `COUNT(*)`. What is computed for a side cannot fail, for it is computed for rows without a partner too.
+//! Projections and aliases between are seen through; what else there is, filters on one table included, belongs to an input. The
+//! meaning stays that of the join: see [`bireme_operators::contract_rows`].
+//!
+//! Counts, and sums of one table's values, are those of most star schemas: such a join is left alone unless it is expected to have
+//! more rows than its tables.
 //!
 //! *Three tables and more* are products of products: where an input is itself such a join, its values are summed first by the
 //! indices that are still needed, for a sum of products is a product of sums, and the rule finds that sum in turn:
