@@ -45,7 +45,9 @@ pub fn product<V: Value>(extents: [usize; 4], left: &Coded<V>, right: &Coded<V>)
         || fill(right, [batch, cols, summed], |batch, own, key| (batch * summed + key) * cols + own),
     );
     let complete = one.cells == batch * rows * summed && other.cells == batch * summed * cols;
-    if !V::is_exact(one.largest, other.largest, summed as f64, complete) {
+    // A NULL is a zero in its box.
+    let no_zeros = complete && one.valid.is_none() && other.valid.is_none();
+    if !V::is_exact(one.largest, other.largest, summed as f64, no_zeros) {
         return None;
     }
     let mut sums = vec![0.0; batch * rows * cols];

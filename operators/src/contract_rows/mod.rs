@@ -237,7 +237,7 @@ pub(crate) trait Value: Copy + Default + PartialEq + Send + Sync + std::fmt::Deb
     fn from_float(value: f64) -> Self;
 
     /// Whether a dense product of values up to these magnitudes, over so many terms, is what the sums would be; `complete`: no
-    /// cell is empty.
+    /// cell is empty or NULL.
     fn is_exact(left: f64, right: f64, terms: f64, complete: bool) -> bool;
 
     /// A column of them.

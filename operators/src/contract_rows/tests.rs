@@ -187,19 +187,29 @@ fn what_is_not_exact_in_a_box_goes_row_by_row() {
     assert!(sum(&wide, &large(b, 1)).unwrap_err().message().contains("a sum of products"));
 }
 
+/// Infinity times nothing is nothing, be it an empty cell or a NULL; in a box both are zeros.
 #[test]
-fn infinity_beside_an_empty_cell_is_no_nan() {
-    let plan = contraction(true, true);
-    let cells = |hole: bool| full([1, 4, 4], move |cell| hole && cell == 5);
-    let mut left = table(&cells(false), 3, true);
-    let infinite = Float64Array::from_iter_values((0..left[0].num_rows()).map(|_| f64::INFINITY));
-    let mut columns = left[0].columns().to_vec();
-    columns[3] = Arc::new(infinite);
-    left[0] = RecordBatch::try_new(left[0].schema(), columns).unwrap();
-    let (rounds, done) = plan.prepare(&left, &table(&cells(true), 3, true), |_| true).unwrap();
-    assert_eq!(done.kernel, Kernel::Sparse);
-    let batches = (0..rounds.count()).flat_map(|number| rounds.round(number).unwrap()).collect::<Vec<_>>();
-    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 16);
+fn infinity_beside_nothing_is_no_nan() {
+    let cells = full([1, 4, 4], |_| false);
+    let hole = full([1, 4, 4], |cell| cell == 5);
+    let mut null = cells.clone();
+    null[5].1 = None;
+    let mut left = table(&cells, 3, true);
+    for batch in &mut left {
+        let mut columns = batch.columns().to_vec();
+        columns[3] = Arc::new(Float64Array::from_iter_values((0..batch.num_rows()).map(|_| f64::INFINITY)));
+        *batch = RecordBatch::try_new(batch.schema(), columns).unwrap();
+    }
+    // One value, so that infinities do not cancel out.
+    let ones = |rows: &[Row]| rows.iter().map(|(at, value)| (at.clone(), value.map(|_| 2))).collect::<Vec<Row>>();
+    for right in [hole, null] {
+        let (rounds, done) = contraction(true, true).prepare(&left, &table(&ones(&right), 3, true), |_| true).unwrap();
+        assert_eq!(done.kernel, Kernel::Sparse);
+        let batches = (0..rounds.count()).flat_map(|number| rounds.round(number).unwrap()).collect::<Vec<_>>();
+        assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 16);
+        let sums = batches.iter().flat_map(|batch| batch.column(3).as_primitive::<Float64Type>().iter());
+        assert!(sums.into_iter().all(|sum| sum == Some(f64::INFINITY)));
+    }
 }
 
 #[test]
