@@ -1,8 +1,10 @@
 //! On what was measured, when, and which sources: what a reader needs to believe or repeat a number.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bireme::prelude::{Error, Result};
 use serde::Serialize;
 
 /// A machine.
@@ -22,6 +24,34 @@ pub(crate) struct Sources {
     pub(crate) commit: Option<String>,
     /// Files differ from the commit.
     pub(crate) dirty: bool,
+}
+
+/// When, where and of which sources something was measured, and in how many rounds.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Circumstances {
+    pub(crate) runs: u32,
+    /// UTC.
+    date: String,
+    #[serde(flatten)]
+    sources: Sources,
+    machine: Machine,
+}
+
+impl Circumstances {
+    /// Now and here.
+    pub(crate) fn now(runs: u32) -> Self {
+        Self { runs, date: now(), sources: Sources::probe(), machine: Machine::probe() }
+    }
+}
+
+/// Writes a record into a file.
+///
+/// # Errors
+/// The file cannot be written.
+pub(crate) fn write_record(path: &Path, record: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(record).map_err(|error| Error::internal(error.to_string()))?;
+    let written = std::fs::write(path, text + "\n");
+    written.map_err(|error| Error::from(error).context(format!("writing {}", path.display())))
 }
 
 impl Machine {

@@ -3,23 +3,19 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use bireme::prelude::{Error, Result};
+use bireme::prelude::Result;
 use serde::Serialize;
 
 use super::{Job, Measured};
-use crate::machine::{self, Machine, Sources};
+use crate::machine::{Circumstances, write_record};
 use crate::statistics::median;
 
 /// Everything.
 #[derive(Debug, Serialize)]
 pub(super) struct Record {
     benchmark: &'static str,
-    runs: u32,
-    /// UTC.
-    date: String,
     #[serde(flatten)]
-    sources: Sources,
-    machine: Machine,
+    circumstances: Circumstances,
     /// Of each job, its ranks and the median relative error.
     median_error: Vec<(usize, Option<f64>)>,
     jobs: Vec<Job>,
@@ -28,15 +24,7 @@ pub(super) struct Record {
 impl Record {
     pub(super) fn new(runs: u32, jobs: Vec<Job>) -> Self {
         let median_error = jobs.iter().map(|job| (job.machine.ranks(), median(&errors(job)))).collect();
-        Self {
-            benchmark: "model",
-            runs,
-            date: machine::now(),
-            sources: Sources::probe(),
-            machine: Machine::probe(),
-            median_error,
-            jobs,
-        }
+        Self { benchmark: "model", circumstances: Circumstances::now(runs), median_error, jobs }
     }
 
     /// A line a case, and the median error of each job.
@@ -55,9 +43,7 @@ impl Record {
     }
 
     pub(super) fn write(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self).map_err(|error| Error::internal(error.to_string()))?;
-        let written = std::fs::write(path, text + "\n");
-        written.map_err(|error| Error::from(error).context(format!("writing {}", path.display())))
+        write_record(path, self)
     }
 }
 

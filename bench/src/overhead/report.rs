@@ -3,41 +3,30 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use bireme::prelude::{Error, Result};
+use bireme::prelude::Result;
 use serde::Serialize;
 
 use super::Measured;
-use crate::machine::{self, Machine, Sources};
+use crate::machine::{Circumstances, write_record};
 
 /// Everything.
 #[derive(Debug, Serialize)]
 pub(super) struct Record {
     benchmark: &'static str,
-    runs: u32,
-    /// UTC.
-    date: String,
     #[serde(flatten)]
-    sources: Sources,
-    machine: Machine,
+    circumstances: Circumstances,
     cases: Vec<Measured>,
 }
 
 impl Record {
     pub(super) fn new(runs: u32, cases: Vec<Measured>) -> Self {
-        Self {
-            benchmark: "overhead",
-            runs,
-            date: machine::now(),
-            sources: Sources::probe(),
-            machine: Machine::probe(),
-            cases,
-        }
+        Self { benchmark: "overhead", circumstances: Circumstances::now(runs), cases }
     }
 
     /// A line a case.
     pub(super) fn print(&self) -> Result<()> {
         let mut out = std::io::stdout().lock();
-        writeln!(out, "Microseconds of a core for a task, best of {}\n", self.runs)?;
+        writeln!(out, "Microseconds of a core for a task, best of {}\n", self.circumstances.runs)?;
         writeln!(
             out,
             "{:<8} {:>5} {:>5} {:>6} {:>12} {:>11} {:>14}",
@@ -55,8 +44,6 @@ impl Record {
     }
 
     pub(super) fn write(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self).map_err(|error| Error::internal(error.to_string()))?;
-        let written = std::fs::write(path, text + "\n");
-        written.map_err(|error| Error::from(error).context(format!("writing {}", path.display())))
+        write_record(path, self)
     }
 }

@@ -3,23 +3,19 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use bireme::prelude::{Error, Result};
+use bireme::prelude::Result;
 use serde::Serialize;
 
 use super::Measured;
-use crate::machine::{self, Machine, Sources};
+use crate::machine::{Circumstances, write_record};
 
 /// Everything.
 #[derive(Debug, Serialize)]
 pub(super) struct Record {
     benchmark: &'static str,
     ranks: u32,
-    runs: u32,
-    /// UTC.
-    date: String,
     #[serde(flatten)]
-    sources: Sources,
-    machine: Machine,
+    circumstances: Circumstances,
     /// The lowest share of `MPI_Alltoallv`'s rate that moving partitioned rows reached, of cases without skew or limit.
     transfer_vs_raw: Option<f64>,
     /// The lowest share of its bound that an exchange by hash reached, of the same cases.
@@ -33,10 +29,7 @@ impl Record {
         Self {
             benchmark: "shuffle",
             ranks,
-            runs,
-            date: machine::now(),
-            sources: Sources::probe(),
-            machine: Machine::probe(),
+            circumstances: Circumstances::now(runs),
             transfer_vs_raw: plain().map(|case| case.transfer / case.alltoallv).reduce(f64::min),
             end_to_end_vs_bound: plain().map(|case| case.end_to_end / case.bound()).reduce(f64::min),
             cases,
@@ -46,7 +39,7 @@ impl Record {
     /// A line a case.
     pub(super) fn print(&self) -> Result<()> {
         let mut out = std::io::stdout().lock();
-        writeln!(out, "GB/s per rank at {} ranks, best of {} after a warm-up\n", self.ranks, self.runs)?;
+        writeln!(out, "GB/s per rank at {} ranks, best of {} after a warm-up\n", self.ranks, self.circumstances.runs)?;
         writeln!(
             out,
             "{:<12} {:>9} {:<13} {:>9} {:>9} {:>9} {:>10} {:>10} | {:>8} {:>8}",
@@ -78,8 +71,6 @@ impl Record {
     }
 
     pub(super) fn write(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self).map_err(|error| Error::internal(error.to_string()))?;
-        let written = std::fs::write(path, text + "\n");
-        written.map_err(|error| Error::from(error).context(format!("writing {}", path.display())))
+        write_record(path, self)
     }
 }

@@ -3,43 +3,29 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use bireme::prelude::{Error, Result};
+use bireme::prelude::Result;
 use serde::Serialize;
 
 use super::{EngineTimes, Measured};
-use crate::machine::{self, Machine, Sources};
+use crate::machine::{Circumstances, write_record};
 
 /// Everything.
 #[derive(Debug, Serialize)]
 pub(super) struct Record {
     benchmark: &'static str,
     sql: &'static str,
-    runs: u32,
-    /// UTC.
-    date: String,
     #[serde(flatten)]
-    sources: Sources,
-    machine: Machine,
+    circumstances: Circumstances,
     cases: Vec<Measured>,
 }
 
 impl Record {
     pub(super) fn new(runs: u32, cases: Vec<Measured>) -> Self {
-        Self {
-            benchmark: "sql-tensor",
-            sql: super::SQL,
-            runs,
-            date: machine::now(),
-            sources: Sources::probe(),
-            machine: Machine::probe(),
-            cases,
-        }
+        Self { benchmark: "sql-tensor", sql: super::SQL, circumstances: Circumstances::now(runs), cases }
     }
 
     pub(super) fn write(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self).map_err(|error| Error::internal(error.to_string()))?;
-        let written = std::fs::write(path, text + "\n");
-        written.map_err(|error| Error::from(error).context(format!("writing {}", path.display())))
+        write_record(path, self)
     }
 }
 

@@ -12,10 +12,7 @@ use bireme_engine::workers::Workers;
 use futures::FutureExt;
 use futures::future::{BoxFuture, try_join};
 
-use super::{Kernel, TableContraction};
-
-/// Bytes of a row's coordinates, and of its place in the order of rows.
-const ROW: usize = 64;
+use super::{Kernel, ROW_BYTES, TableContraction};
 
 /// Collects both tables on each rank, and hands on their product.
 #[derive(Debug)]
@@ -54,7 +51,7 @@ impl Body for ContractBody {
             let held = Arc::new(task.budget.reserve("contraction"));
             let (left, right) = try_join(collect(left, &held), collect(right, &held)).await?;
             let rows = left.iter().chain(&right).map(RecordBatch::num_rows).sum::<usize>();
-            held.try_grow(rows * ROW).map_err(|error| error.context("ordering tables for a contraction"))?;
+            held.try_grow(rows * ROW_BYTES).map_err(|error| error.context("ordering tables for a contraction"))?;
             let mut outlets = std::mem::take(&mut task.outlets).into_iter();
             let mut outlet = outlets.next().ok_or_else(|| Error::internal("a contraction without an outlet"))?;
             let budget = task.budget.clone();

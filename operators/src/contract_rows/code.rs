@@ -4,7 +4,7 @@
 //! looked up; elsewhere a dictionary keeps them. Several letters of one kind make one number, by their extents, or again by a
 //! dictionary where most combinations do not occur.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
@@ -62,7 +62,7 @@ impl Coder {
                 None => Values::Range { first: 0, count: 0 },
                 Some(range) => match Values::close(range, rows) {
                     Some(values) => values,
-                    None => Values::listed(&[(left, at_left)], Some((right, at_right)))?,
+                    None => Values::listed((left, at_left), Some((right, at_right)))?,
                 },
             };
             Ok(Letter { values, null: false })
@@ -79,7 +79,7 @@ impl Coder {
                 None => Values::Range { first: 0, count: 0 },
                 Some(range) => match Values::close(range, column.rows) {
                     Some(values) => values,
-                    None => Values::listed(&[(table, at)], None)?,
+                    None => Values::listed((table, at), None)?,
                 },
             };
             Ok(Letter { values, null: column.nulls })
@@ -203,31 +203,27 @@ impl Values {
         (distance < SMALL_RANGE || distance / 4 < rows).then_some(Self::Range { first: least, count })
     }
 
-    /// In a dictionary: what occurs in the columns, and in the other one too if there is one.
-    fn listed(columns: &[(&[RecordBatch], usize)], other: Option<(&[RecordBatch], usize)>) -> Result<Self> {
+    /// In a dictionary: what occurs in a column, and in the other one too if there is one.
+    fn listed((table, at): (&[RecordBatch], usize), other: Option<(&[RecordBatch], usize)>) -> Result<Self> {
         let wanted = match other {
             Some((table, at)) => {
-                let mut values = HashMap::new();
+                let mut values = HashSet::new();
                 for batch in table {
-                    index_column(batch, at)?.as_primitive::<Int64Type>().iter().flatten().for_each(|value| {
-                        values.insert(value, ());
-                    });
+                    values.extend(index_column(batch, at)?.as_primitive::<Int64Type>().iter().flatten());
                 }
                 Some(values)
             }
             None => None,
         };
         let (mut numbers, mut values) = (HashMap::new(), Vec::new());
-        for &(table, at) in columns {
-            for batch in table {
-                for value in index_column(batch, at)?.as_primitive::<Int64Type>().iter().flatten() {
-                    if wanted.as_ref().is_none_or(|wanted| wanted.contains_key(&value)) {
-                        let next = values.len() as u32;
-                        numbers.entry(value).or_insert_with(|| {
-                            values.push(value);
-                            next
-                        });
-                    }
+        for batch in table {
+            for value in index_column(batch, at)?.as_primitive::<Int64Type>().iter().flatten() {
+                if wanted.as_ref().is_none_or(|wanted| wanted.contains(&value)) {
+                    let next = values.len() as u32;
+                    numbers.entry(value).or_insert_with(|| {
+                        values.push(value);
+                        next
+                    });
                 }
             }
         }

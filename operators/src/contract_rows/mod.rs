@@ -141,6 +141,14 @@ impl TableContraction {
         right: &[RecordBatch],
         memory: impl Fn(usize) -> bool,
     ) -> Result<(Box<dyn Rounds>, Done)> {
+        let most = [left, right].map(|table| table.iter().map(RecordBatch::num_rows).sum::<usize>());
+        if most.into_iter().any(|rows| u32::try_from(rows).is_err()) {
+            return Err(Error::resources(format!(
+                "a contraction of tables with {} and {} rows on one rank, which has at most 2^32 - 1; use more ranks, or SET \
+                 bireme.contractions = false",
+                most[0], most[1]
+            )));
+        }
         let (at_left, at_right): (Vec<_>, Vec<_>) = self.batch.iter().copied().unzip();
         let (keys_left, keys_right): (Vec<_>, Vec<_>) = self.summed.iter().copied().unzip();
         let batch = Coder::shared(left, &at_left, right, &at_right)?;
@@ -183,6 +191,9 @@ pub trait Rounds: Send + Sync {
     /// A user's error if a sum of integers does not fit.
     fn round(&self, number: usize) -> Result<Vec<RecordBatch>>;
 }
+
+/// Bytes that a row takes while it is contracted, beside its columns: coordinates, a place in the order of rows, its partners.
+pub const ROW_BYTES: usize = 88;
 
 /// What a cell of a box costs beside arithmetic, and what a pair of rows costs in a product row by row, as a multiple of a
 /// multiplication in a dense product. Guesses: the crossover has not been measured.

@@ -36,7 +36,7 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use bireme_engine::error::Result;
 use bireme_operators::checked_sum::checked_sum;
-use bireme_operators::contract_rows::{Output, TableContraction};
+use bireme_operators::contract_rows::{Output, ROW_BYTES, TableContraction};
 use bireme_operators::errors::from_datafusion;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, JoinType, NullEquality, Result as DfResult};
@@ -52,16 +52,13 @@ use crate::logical::Contraction;
 /// Letters of each kind, at most.
 const MOST_LETTERS: usize = 4;
 
-/// Bytes that a row takes while it is contracted, beside its columns: coordinates, and a place in the order of rows.
-const ROW: f64 = 64.0;
-
 /// Makes contractions of all joins that are some and whose tables are expected to fit into so many bytes: they are kept in memory.
 ///
 /// # Errors
 /// None that a user could cause.
 pub fn find_contractions(plan: LogicalPlan, statistics: &dyn TableStatistics, memory: f64) -> Result<LogicalPlan> {
-    let bytes =
-        |plan: &LogicalPlan| estimate(plan, statistics).rows * (8.0 * plan.schema().fields().len() as f64 + ROW);
+    let row_bytes = |plan: &LogicalPlan| (8 * plan.schema().fields().len() + ROW_BYTES) as f64;
+    let bytes = |plan: &LogicalPlan| estimate(plan, statistics).rows * row_bytes(plan);
     let found = plan.transform_down_with_subqueries(|node| {
         let LogicalPlan::Aggregate(aggregate) = &node else { return Ok(Transformed::no(node)) };
         match contraction(aggregate, statistics)? {

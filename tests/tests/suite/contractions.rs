@@ -126,6 +126,33 @@ fn what_rows_show_decides_the_kernel() {
     }
 }
 
+/// Counts, and sums of one table's values, where statistics tell that the join has many more rows than its tables.
+#[test]
+fn joins_that_multiply_rows_are_counted_as_products() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.parquet").to_str().unwrap().to_owned();
+    let with_table = |ranks: usize, contractions: bool| {
+        let session = session(ranks, &[]);
+        session.register_path("t", &file).unwrap();
+        session.sql(&format!("SET bireme.contractions = {contractions}")).unwrap();
+        session
+    };
+    let rows =
+        "SELECT value % 50 AS i, value * 7 % 20 AS k, CAST(value % 9 AS DOUBLE) AS v FROM generate_series(1, 3000)";
+    session(1, &[]).sql(rows).unwrap().write_parquet(&file).unwrap();
+    let plain = with_table(1, false);
+    for sum in ["COUNT(*)", "SUM(x.v)"] {
+        let query = format!("SELECT x.i, y.i AS j, {sum} AS n FROM t x JOIN t y ON x.k = y.k GROUP BY x.i, y.i");
+        let expected = plain.sql(&query).unwrap().collect().unwrap();
+        for session in [with_table(1, true), with_table(3, true)] {
+            let frame = session.sql(&query).unwrap();
+            let plan = frame.explain().unwrap();
+            assert!(plan.contains("Contraction: einsum"), "{query}\n{plan}");
+            assert_eq!(compare::difference(&frame.collect().unwrap(), &expected, false), None, "{query}");
+        }
+    }
+}
+
 #[test]
 fn sums_of_integers_that_do_not_fit_are_errors() {
     let session = Session::builder().threads(2).build().unwrap();
