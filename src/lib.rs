@@ -18,6 +18,7 @@
 //! The same program runs with one rank, with `Session::builder().local_ranks(n)`, and under `mpirun -n N` when built with
 //! the feature `mpi`.
 
+pub mod array;
 mod frame;
 pub mod functions;
 pub mod prelude;
@@ -28,6 +29,7 @@ pub mod write;
 /// The layer below: ranks, exchanges and placed stages, for programs that place their own work and for those that measure it.
 pub use bireme_engine as engine;
 
+pub use array::Array;
 pub use bireme_connectors::options::{CsvOptions, FileFormatOptions, IpcOptions, JsonOptions, ParquetOptions};
 pub use bireme_engine::error::{Error, ErrorKind, Result};
 pub use bireme_engine::layout::{Grid, Layout};

@@ -4,12 +4,13 @@ pub use arrow::array::RecordBatch;
 pub use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 pub use datafusion::logical_expr::{Expr, JoinType};
 
+pub use crate::array::{compute_all, concatenate, einsum, stack, where_};
 pub use crate::functions::{
     ExprFunctionExt, SortOrder, approx_distinct, array_agg, avg, case, cast, col, count, count_distinct, count_star,
     date, first_value, last_value, lit, max, median, min, not, null, rank, row_number, stddev, sum, try_cast, when,
     window,
 };
 pub use crate::{
-    CsvOptions, DataFrame, Error, ErrorKind, GroupBy, IpcOptions, JsonOptions, ParquetOptions, Result, Session,
+    Array, CsvOptions, DataFrame, Error, ErrorKind, GroupBy, IpcOptions, JsonOptions, ParquetOptions, Result, Session,
     SessionBuilder, WriteOptions,
 };

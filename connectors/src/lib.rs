@@ -15,11 +15,13 @@
 //! - [`memory_table`]: tables that are held in memory, replicated or on the ranks.
 //! - [`memory_source`], [`morsel_leaf`]: how native pipelines read tables.
 //! - [`parquet_scan`]: Parquet files as morsel sources for native pipelines, without DataFusion.
+//! - [`array_file`]: arrays in NPY, NPZ and Matrix Market files.
 //! - [`mod@write`]: files, published together.
 //! - [`error`]: DataFusion's errors with kinds.
 //!
 //! It knows DataFusion's tables and the engine's sinks, and neither the planner nor operators.
 
+pub mod array_file;
 #[cfg(feature = "datafusion")]
 mod csv_nulls;
 mod csv_problem;
@@ -65,6 +67,7 @@ pub mod store;
 mod text_file;
 mod text_position;
 pub mod text_scan;
+pub mod tile_rows;
 #[cfg(feature = "datafusion")]
 pub mod write;
 

@@ -1,29 +1,72 @@
 //! Batches in memory as a source of morsels.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use bireme_engine::Result;
 use bireme_engine::morsel::{CHUNK_ROWS, Chunk, MorselReader, Scan, ScanRequest, Source, to_carried};
 
 use crate::passing::passing;
+use crate::tile_rows::TileRows;
 
 /// Rows of a morsel: enough work to be worth handing out, little enough that workers end together.
 const MORSEL_ROWS: usize = 8 * CHUNK_ROWS;
 
-/// Batches of one schema.
+/// Batches of one schema, and elements of arrays.
 pub struct MemorySource {
     schema: SchemaRef,
-    batches: Vec<RecordBatch>,
+    runs: Vec<Rows>,
     limit: Option<usize>,
+}
+
+/// Rows that are read in one go.
+#[derive(Clone)]
+enum Rows {
+    Batch(RecordBatch),
+    /// Elements of an array, of which only these columns are meant.
+    Tile(TileRows, Arc<Vec<usize>>, Range<usize>),
+}
+
+impl Rows {
+    fn len(&self) -> usize {
+        match self {
+            Self::Batch(batch) => batch.num_rows(),
+            Self::Tile(_, _, rows) => rows.len(),
+        }
+    }
+
+    fn slice(&self, start: usize, rows: usize) -> Self {
+        match self {
+            Self::Batch(batch) => Self::Batch(batch.slice(start, rows)),
+            Self::Tile(tile, columns, all) => {
+                Self::Tile(tile.clone(), Arc::clone(columns), all.start + start..all.start + start + rows)
+            }
+        }
+    }
+
+    fn column(&self, place: usize) -> ArrayRef {
+        match self {
+            Self::Batch(batch) => Arc::clone(batch.column(place)),
+            Self::Tile(tile, columns, rows) => tile.column(columns[place], rows.start, rows.len()),
+        }
+    }
 }
 
 impl MemorySource {
     /// A source of these batches, of which the first `limit` rows are enough.
     pub fn new(schema: SchemaRef, batches: Vec<RecordBatch>, limit: Option<usize>) -> Self {
-        Self { schema, batches, limit }
+        Self { schema, runs: batches.into_iter().map(Rows::Batch).collect(), limit }
+    }
+
+    /// The source with these columns of an array's elements behind the rows that it has.
+    #[must_use]
+    pub fn with_tile(mut self, tile: TileRows, columns: Vec<usize>) -> Self {
+        let rows = 0..tile.rows();
+        self.runs.push(Rows::Tile(tile, Arc::new(columns), rows));
+        self
     }
 }
 
@@ -39,18 +82,18 @@ impl Source for MemorySource {
     }
 
     fn describe(&self) -> String {
-        let rows = self.batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+        let rows = self.runs.iter().map(Rows::len).sum::<usize>();
         format!("memory ({rows} rows)")
     }
 
     fn open(&self, request: ScanRequest) -> Result<Arc<dyn Scan>> {
         let mut left = self.limit.unwrap_or(usize::MAX);
         let mut morsels = Vec::new();
-        for batch in &self.batches {
-            let rows = batch.num_rows().min(left);
+        for run in &self.runs {
+            let rows = run.len().min(left);
             left -= rows;
             for start in (0..rows).step_by(MORSEL_ROWS) {
-                morsels.push(batch.slice(start, MORSEL_ROWS.min(rows - start)));
+                morsels.push(run.slice(start, MORSEL_ROWS.min(rows - start)));
             }
         }
         Ok(Arc::new(MemoryScan { morsels, request }))
@@ -58,7 +101,7 @@ impl Source for MemorySource {
 }
 
 struct MemoryScan {
-    morsels: Vec<RecordBatch>,
+    morsels: Vec<Rows>,
     request: ScanRequest,
 }
 
@@ -74,23 +117,23 @@ impl Scan for MemoryScan {
     }
 
     fn read(&self, morsel: usize) -> Result<Box<dyn MorselReader>> {
-        Ok(Box::new(MemoryReader { batch: self.morsels[morsel].clone(), next: 0, request: self.request.clone() }))
+        Ok(Box::new(MemoryReader { rows: self.morsels[morsel].clone(), next: 0, request: self.request.clone() }))
     }
 }
 
 struct MemoryReader {
-    batch: RecordBatch,
+    rows: Rows,
     next: usize,
     request: ScanRequest,
 }
 
 impl MorselReader for MemoryReader {
     fn next(&mut self) -> Result<Option<Chunk>> {
-        while self.next < self.batch.num_rows() {
-            let rows = (self.batch.num_rows() - self.next).min(CHUNK_ROWS);
-            let piece = self.batch.slice(self.next, rows);
+        while self.next < self.rows.len() {
+            let rows = (self.rows.len() - self.next).min(CHUNK_ROWS);
+            let piece = self.rows.slice(self.next, rows);
             self.next += rows;
-            let chunk = passing(&self.request, rows, |place| to_carried(piece.column(place)))?;
+            let chunk = passing(&self.request, rows, |place| to_carried(&piece.column(place)))?;
             if chunk.rows > 0 {
                 return Ok(Some(chunk));
             }

@@ -31,6 +31,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use parking_lot::{Mutex, RwLock};
 
 use crate::error::to_datafusion;
+use crate::tile_rows::TileRows;
 
 /// What every process knows of a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -59,7 +60,44 @@ pub type LaneBatches = BTreeMap<(usize, usize), Vec<RecordBatch>>;
 struct Lane {
     info: LaneInfo,
     /// `None`: another process holds them.
-    batches: Option<Arc<Vec<RecordBatch>>>,
+    rows: Option<LaneRows>,
+}
+
+/// The rows of a lane.
+#[derive(Clone, Debug)]
+pub enum LaneRows {
+    /// As they were given.
+    Batches(Arc<Vec<RecordBatch>>),
+    /// Elements of an array.
+    Tile(TileRows),
+}
+
+impl LaneRows {
+    /// The rows with these columns, in batches of at most so many.
+    fn batches(&self, schema: &SchemaRef, columns: Option<&[usize]>, most: usize) -> Result<Vec<RecordBatch>> {
+        let most = most.max(1);
+        let mut cut = Vec::new();
+        match self {
+            Self::Batches(batches) => {
+                for batch in batches.iter() {
+                    let batch = match columns {
+                        Some(columns) => batch.project(columns)?,
+                        None => batch.clone(),
+                    };
+                    let rows = batch.num_rows();
+                    cut.extend((0..rows).step_by(most).map(|start| batch.slice(start, most.min(rows - start))));
+                }
+            }
+            Self::Tile(tile) => {
+                let all = (0..schema.fields().len()).collect::<Vec<_>>();
+                for start in (0..tile.rows()).step_by(most) {
+                    let rows = most.min(tile.rows() - start);
+                    cut.push(tile.batch(schema, columns.unwrap_or(&all), start, rows)?);
+                }
+            }
+        }
+        Ok(cut)
+    }
 }
 
 /// A table in memory.
@@ -88,7 +126,7 @@ impl MemoryTable {
         let batches = conform(&schema, batches)?;
         let spread = spread(&batches, lanes.max(1))
             .into_iter()
-            .map(|batches| Lane { info: LaneInfo::of(None, &batches), batches: Some(Arc::new(batches)) });
+            .map(|batches| Lane { info: LaneInfo::of(None, &batches), rows: Some(LaneRows::Batches(Arc::new(batches))) });
         let held = Held { lanes: Arc::new(spread.collect()), hashed_by: Arc::default() };
         Ok(Self { schema, defaults: BTreeMap::new(), held: RwLock::new(held) })
     }
@@ -101,6 +139,18 @@ impl MemoryTable {
         let table = Self { schema, defaults: BTreeMap::new(), held: RwLock::default() };
         table.append(here, all)?;
         Ok(table)
+    }
+
+    /// A table of the elements of an array. Each lane is known with the rank that holds it (`None`: every process does) and how many
+    /// elements it has; those of this process are given.
+    pub fn of_tiles(schema: SchemaRef, lanes: Vec<(Option<usize>, u64, Option<TileRows>)>) -> Self {
+        let width = schema.fields().len() as u64 * 8;
+        let lane = |(rank, rows, tile): (Option<usize>, u64, Option<TileRows>)| Lane {
+            info: LaneInfo { rank, rows, bytes: rows * width },
+            rows: tile.map(LaneRows::Tile),
+        };
+        let held = Held { lanes: Arc::new(lanes.into_iter().map(lane).collect()), hashed_by: Arc::default() };
+        Self { schema, defaults: BTreeMap::new(), held: RwLock::new(held) }
     }
 
     /// The table with values for columns that an INSERT leaves out.
@@ -163,7 +213,8 @@ impl MemoryTable {
                     Error::internal(format!("a lane of {} rows of rank {:?} is not here", info.rows, info.rank))
                 })
             });
-            added.push(Lane { info: *info, batches: batches.transpose()?.map(Arc::new) });
+            let rows = batches.transpose()?.map(|batches| LaneRows::Batches(Arc::new(batches)));
+            added.push(Lane { info: *info, rows });
         }
         if let Some((rank, _)) = by_rank.iter().find(|(_, lanes)| lanes.len() > 0) {
             return Err(Error::internal(format!("rank {rank} holds lanes that the list of all lanes does not have")));
@@ -239,7 +290,8 @@ impl TableProvider for MemoryTable {
         if held.lanes.is_empty() {
             // A plan node has at least one lane; an empty one may run anywhere.
             let info = LaneInfo { rank: None, rows: 0, bytes: 0 };
-            held = Held { lanes: Arc::new(vec![Lane { info, batches: Some(Arc::default()) }]), ..Held::default() };
+            let rows = Some(LaneRows::Batches(Arc::default()));
+            held = Held { lanes: Arc::new(vec![Lane { info, rows }]), ..Held::default() };
         }
         let schema = project_schema(&self.schema, projection)?;
         Ok(Arc::new(MemoryScanExec::new(schema, projection.cloned(), held, limit)))
@@ -317,30 +369,24 @@ impl MemoryScanExec {
         self.fetch
     }
 
-    /// The rows of one lane, if this process holds them.
-    pub fn lane_batches(&self, lane: usize) -> Vec<RecordBatch> {
-        let held = self.held.lanes.get(lane).and_then(|lane| lane.batches.as_ref());
-        let project = |batch: &RecordBatch| match &self.projection {
-            Some(columns) => batch.project(columns).ok(),
-            None => Some(batch.clone()),
-        };
-        held.into_iter().flat_map(|batches| batches.iter().filter_map(project)).collect()
+    /// The rows of one lane, if this process holds them, and which of their columns are the scan's.
+    pub fn lane_rows(&self, lane: usize) -> (Option<LaneRows>, Vec<usize>) {
+        let rows = self.held.lanes.get(lane).and_then(|lane| lane.rows.clone());
+        (rows, self.projection.clone().unwrap_or_else(|| (0..self.schema().fields().len()).collect()))
     }
 
     /// The rows of one lane, cut to the session's batch size and to the fetch.
-    fn batches(&self, lane: &[RecordBatch], batch_size: usize) -> DfResult<Vec<RecordBatch>> {
+    fn batches(&self, lane: &LaneRows, batch_size: usize) -> DfResult<Vec<RecordBatch>> {
         let mut left = self.fetch.unwrap_or(usize::MAX);
-        let mut batches = Vec::new();
-        for batch in lane {
-            let batch = match &self.projection {
-                Some(columns) => batch.project(columns)?,
-                None => batch.clone(),
-            };
-            let rows = batch.num_rows().min(left);
-            for start in (0..rows).step_by(batch_size.max(1)) {
-                batches.push(batch.slice(start, batch_size.max(1).min(rows - start)));
+        let all = lane.batches(&self.schema(), self.projection.as_deref(), batch_size).map_err(to_datafusion)?;
+        let mut batches = Vec::with_capacity(all.len());
+        for batch in all {
+            if left == 0 {
+                break;
             }
+            let rows = batch.num_rows().min(left);
             left -= rows;
+            batches.push(batch.slice(0, rows));
         }
         Ok(batches)
     }
@@ -395,7 +441,7 @@ impl ExecutionPlan for MemoryScanExec {
             to_datafusion(Error::internal(format!("scanning lane {partition} of a table in memory: {why}")))
         };
         let lane = self.held.lanes.get(partition).ok_or_else(|| missing("there is no such lane"))?;
-        let held = lane.batches.as_ref().ok_or_else(|| missing("another process holds it"))?;
+        let held = lane.rows.as_ref().ok_or_else(|| missing("another process holds it"))?;
         let batches = self.batches(held, context.session_config().batch_size())?;
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let counted = futures::stream::iter(batches.into_iter().map(move |batch| {

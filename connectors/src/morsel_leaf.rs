@@ -20,7 +20,7 @@ use crate::file_part::{Constants, FilePart};
 use crate::file_scan::scan_of;
 use crate::ipc_scan::IpcSource;
 use crate::memory_source::MemorySource;
-use crate::memory_table::MemoryScanExec;
+use crate::memory_table::{LaneRows, MemoryScanExec};
 use crate::named_source::NamedSource;
 use crate::options::{Compression, FileFormatOptions};
 use crate::parquet_scan::{FooterCache, ParquetSource};
@@ -144,8 +144,21 @@ impl PartedLeaf {
     pub fn source(&self, parts: &[usize]) -> Result<Arc<dyn Source>> {
         Ok(match &self.kind {
             Kind::Memory(scan) => {
-                let batches = parts.iter().flat_map(|&part| scan.lane_batches(part)).collect();
-                Arc::new(MemorySource::new(Arc::clone(&self.schema), batches, self.limit))
+                let mut batches = Vec::new();
+                let mut tiles = Vec::new();
+                for &part in parts {
+                    match scan.lane_rows(part) {
+                        (Some(LaneRows::Batches(rows)), columns) => {
+                            for batch in rows.iter() {
+                                batches.push(batch.project(&columns)?);
+                            }
+                        }
+                        (Some(LaneRows::Tile(tile)), columns) => tiles.push((tile, columns)),
+                        (None, _) => {}
+                    }
+                }
+                let source = MemorySource::new(Arc::clone(&self.schema), batches, self.limit);
+                Arc::new(tiles.into_iter().fold(source, |source, (tile, columns)| source.with_tile(tile, columns)))
             }
             Kind::Files { format, file_columns, parts: all } => {
                 let files = parts.iter().filter_map(|&part| all.get(part)).flatten().cloned().collect();

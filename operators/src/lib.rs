@@ -9,6 +9,7 @@ pub mod aggregate;
 pub mod batch_call;
 #[cfg(feature = "datafusion")]
 pub mod checked_sum;
+pub mod array;
 pub mod contract;
 pub mod contract_rows;
 #[cfg(feature = "datafusion")]

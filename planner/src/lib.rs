@@ -7,6 +7,7 @@
 //! Every rank plans the same program by itself and must come to the same text. So nothing here reads a file, a clock or a
 //! device, and nothing iterates over an unordered map.
 
+pub mod array;
 mod expected;
 pub mod explain;
 mod fuse;

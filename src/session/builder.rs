@@ -46,6 +46,9 @@ use super::morsels::SessionMorsels;
 use super::rank::Rank;
 use super::{Inner, Options, Session};
 
+/// Arrays of fewer elements lie on every rank: half a MiB of `f64` costs less to compute than to tell of.
+const ARRAYS_WHOLE_BELOW: usize = 1 << 16;
+
 /// On what stages run by preference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Device {
@@ -73,6 +76,7 @@ pub struct SessionBuilder {
     batch_rows: Option<usize>,
     device: Device,
     seed: u64,
+    arrays_whole_below: Option<usize>,
     local_ranks: Option<usize>,
     random_mapper: Option<u64>,
     mapper: Option<Arc<dyn Mapper>>,
@@ -118,6 +122,12 @@ impl SessionBuilder {
     #[must_use]
     pub fn device(mut self, device: Device) -> Self {
         self.device = device;
+        self
+    }
+
+    /// Arrays of fewer elements lie on every rank; larger ones are cut along their first axis [default: 65,536].
+    pub fn arrays_whole_below(mut self, elements: usize) -> Self {
+        self.arrays_whole_below = Some(elements);
         self
     }
 
@@ -281,7 +291,14 @@ impl SessionBuilder {
             actions: Mutex::new(0),
             externals: Mutex::default(),
             tables: AtomicU64::new(0),
-            options: Options { lanes: shape.lanes, timeout, overwrite: self.overwrite, seed: self.seed },
+            array_plans: Mutex::default(),
+            options: Options {
+                lanes: shape.lanes,
+                timeout,
+                overwrite: self.overwrite,
+                seed: self.seed,
+                arrays_whole_below: self.arrays_whole_below.unwrap_or(ARRAYS_WHOLE_BELOW),
+            },
             machine,
             cluster: cluster.clone(),
             only_plans: self.cluster.is_some(),

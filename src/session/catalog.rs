@@ -86,7 +86,7 @@ impl Session {
         Ok(entries.into_iter().map(|(name, _)| name).collect())
     }
 
-    pub(super) fn register(&self, name: &str, table: Arc<dyn TableProvider>) -> Result<()> {
+    pub(crate) fn register(&self, name: &str, table: Arc<dyn TableProvider>) -> Result<()> {
         // A name is taken as it is written, not parsed as SQL: `--table My-Table=…` works.
         let reference = if name.contains('.') { TableReference::from(name) } else { TableReference::bare(name) };
         self.register_at(reference, table)

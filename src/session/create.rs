@@ -38,6 +38,11 @@ impl Session {
         if create.unbounded || !create.order_exprs.is_empty() {
             return Err(Error::unsupported("CREATE EXTERNAL TABLE with UNBOUNDED or WITH ORDER"));
         }
+        if create.file_type.eq_ignore_ascii_case("npy") {
+            let table = self.npy_of(create)?;
+            self.replace(&create.name, table)?;
+            return self.nothing();
+        }
         // The directories' names say the values of partition columns, and so their types.
         let in_files = |field: &&FieldRef| !create.table_partition_cols.contains(field.name());
         let columns = create.schema.fields().iter().filter(in_files).cloned().collect::<Vec<_>>();
@@ -56,6 +61,23 @@ impl Session {
         let external = External { locations: create.locations.clone(), format, partition_by };
         self.inner.externals.lock().insert(full_name(&create.name), external);
         self.nothing()
+    }
+
+    /// `STORED AS NPY OPTIONS (dims 'i,k', value 'v')`: an array as a table.
+    fn npy_of(&self, create: &CreateExternalTable) -> Result<Arc<dyn TableProvider>> {
+        let options = create.options.iter().map(|(key, value)| (key.to_lowercase(), value.clone())).collect();
+        let mut said = Said { kind: &create.file_type, options };
+        let dims = said.text(&["format.dims", "dims"]);
+        let dims = dims.ok_or_else(|| Error::user("STORED AS NPY needs the names of the axes: OPTIONS (dims 'i,k')"))?;
+        let value = said.text(&["format.value", "value"]).unwrap_or_else(|| "value".to_owned());
+        said.nothing_left()?;
+        let [location] = create.locations.as_slice() else {
+            return Err(Error::user("STORED AS NPY reads one file"));
+        };
+        if !create.schema.fields().is_empty() || !create.table_partition_cols.is_empty() {
+            return Err(Error::user("STORED AS NPY: the columns are the axes and the value, which OPTIONS names"));
+        }
+        self.npy_table(location, dims.split(',').map(|name| name.trim().to_owned()).collect(), &value)
     }
 
     pub(super) fn create_table_as(&self, create: &CreateMemoryTable) -> Result<DataFrame> {
@@ -151,7 +173,7 @@ fn external_format(
         }
         "ARROW" | "IPC" => FileFormatOptions::Ipc(IpcOptions::default()),
         other => {
-            return Err(Error::unsupported(format!("STORED AS {other}; formats are PARQUET, CSV, JSON and ARROW")));
+            return Err(Error::unsupported(format!("STORED AS {other}; formats are PARQUET, CSV, JSON, ARROW and NPY")));
         }
     };
     said.nothing_left()?;

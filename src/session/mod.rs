@@ -36,8 +36,9 @@ use parking_lot::Mutex;
 pub use builder::{Device, Fault, SessionBuilder};
 pub use leftovers::Leftovers;
 pub use progress::{Canceller, ProgressHandle, ProgressSnapshot};
-use rank::Rank;
+pub(crate) use rank::Rank;
 
+use crate::array::ArrayPlans;
 use crate::frame::DataFrame;
 
 /// Where programs start: it finds cores and ranks, knows tables, and runs queries. Clones are the same session.
@@ -76,6 +77,8 @@ struct Inner {
     externals: Mutex<std::collections::BTreeMap<String, insert::External>>,
     /// Numbers anonymous tables.
     tables: AtomicU64,
+    /// Plans of arrays, by their programs.
+    array_plans: Mutex<ArrayPlans>,
     options: Options,
     machine: Machine,
     cluster: Cluster,
@@ -96,8 +99,10 @@ struct Options {
     lanes: usize,
     timeout: Duration,
     overwrite: bool,
-    #[allow(dead_code, reason = "arrays draw from it; tables do not yet")]
+    #[allow(dead_code, reason = "arrays are given theirs; tables do not draw yet")]
     seed: u64,
+    /// Arrays of fewer elements lie on every rank.
+    arrays_whole_below: usize,
 }
 
 impl Session {
@@ -258,6 +263,34 @@ impl Session {
     fn planned_in(&self, time: Duration) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.inner.planning.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    /// Whether both are the same session.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// The ranks of this process, ascending.
+    pub(crate) fn local_ranks(&self) -> &[Rank] {
+        &self.inner.ranks
+    }
+
+    pub(crate) fn plans_of_arrays(&self) -> &Mutex<ArrayPlans> {
+        &self.inner.array_plans
+    }
+
+    pub(crate) fn arrays_whole_below(&self) -> usize {
+        self.inner.options.arrays_whole_below
+    }
+
+    /// The number of a new action; no other begins while it is held.
+    pub(crate) fn start_action(&self) -> Result<parking_lot::MutexGuard<'_, u64>> {
+        if self.inner.only_plans {
+            return Err(Error::user("this session plans for a machine that is not here: arrays can be explained, not computed"));
+        }
+        let mut number = self.inner.actions.lock();
+        *number += 1;
+        Ok(number)
     }
 
     /// Lanes over all ranks.

@@ -13,6 +13,7 @@ use bireme_engine::machine::Cluster;
 use bireme_engine::metrics::RunReport;
 use bireme_engine::run::{RankContext, run};
 use bireme_engine::stage::{Pin, Sink};
+use bireme_engine::workers::Workers;
 use bireme_operators::island::{IslandRuntime, LeafSlicer};
 use bireme_planner::physical::wished_join;
 use bireme_planner::place::{FixedMapper, Mapper};
@@ -57,6 +58,11 @@ pub(crate) struct Acted {
 }
 
 impl Rank {
+    /// The rank's threads.
+    pub fn workers(&self) -> Option<&Arc<Workers>> {
+        self.native.as_ref().map(|native| &native.workers)
+    }
+
     /// Plans, agrees with the other ranks, and runs.
     pub fn act(&self, state: SessionState, action: &Action<'_>, sink: Arc<dyn Sink>) -> Result<Acted> {
         self.context.activity.plans(action.number);

@@ -96,7 +96,7 @@ impl Session {
         self.scan(path, table)
     }
 
-    pub(super) fn scan(&self, path: &str, table: Arc<dyn TableProvider>) -> Result<DataFrame> {
+    pub(crate) fn scan(&self, path: &str, table: Arc<dyn TableProvider>) -> Result<DataFrame> {
         let name = self.anonymous_name(path);
         let plan = LogicalPlanBuilder::scan(name.as_str(), provider_as_source(table), None)
             .and_then(LogicalPlanBuilder::build);

@@ -1,0 +1,541 @@
+//! Runs segments of steps on one rank, alone or as bodies of stages between which ranks move tiles.
+//!
+//! A message is one row: which move, from which rank, where in the part that it belongs to, bytes. What is sent lies in one piece or is
+//! packed first, and is cut into messages of a few MiB; nothing else of it is copied before it is on its way.
+
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{Array, LargeBinaryArray, RecordBatch, UInt32Array, UInt64Array};
+use arrow::buffer::{Buffer, MutableBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use bireme_engine::error::{Error, Result};
+use bireme_engine::exchange::Inlet;
+use bireme_engine::run::StageTask;
+use bireme_engine::stage::{Body, Partitioner};
+use bireme_engine::workers::Workers;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+
+use super::dtype::{DType, Native, Scalar, with_native};
+use super::leaf::result;
+use super::lines::along;
+use super::operand::Operand;
+use super::run::{Folded, Subtree, run, together};
+use super::step::{Bound, FoldTo, Move, Segment, Slot, Step};
+use super::take::{put, scatter, take};
+use super::tile::{Region, Tile, strides};
+use crate::contract::{Element, Epilogue, View, contract};
+
+/// Bytes of a message, at most.
+const MESSAGE: usize = 4 << 20;
+
+/// What lies in the slots of one rank while a plan runs, and the numbers it runs with.
+pub struct Store {
+    slots: Mutex<Vec<Held>>,
+    numbers: Vec<Scalar>,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Held {
+    #[default]
+    Nothing,
+    Tile(Tile),
+    Subtrees(Vec<Subtree>),
+}
+
+impl Store {
+    /// A store of so many slots, of which the first have these tiles.
+    pub fn new(slots: usize, inputs: impl IntoIterator<Item = Tile>, numbers: Vec<Scalar>) -> Self {
+        let mut held = inputs.into_iter().map(Held::Tile).collect::<Vec<_>>();
+        held.resize(slots.max(held.len()), Held::Nothing);
+        Self { slots: Mutex::new(held), numbers }
+    }
+
+    /// The tile in a slot.
+    ///
+    /// # Errors
+    /// There is none: always a bug of ours.
+    pub fn tile(&self, slot: Slot) -> Result<Tile> {
+        match self.slots.lock().get(slot) {
+            Some(Held::Tile(tile)) => Ok(tile.clone()),
+            _ => Err(Error::internal(format!("there is no array in slot {slot}"))),
+        }
+    }
+
+    fn subtrees(&self, slot: Slot) -> Result<Vec<Subtree>> {
+        match self.slots.lock().get(slot) {
+            Some(Held::Subtrees(subtrees)) => Ok(subtrees.clone()),
+            _ => Err(Error::internal(format!("there is no fold in slot {slot}"))),
+        }
+    }
+
+    fn put(&self, slot: Slot, held: Held) {
+        if let Some(place) = self.slots.lock().get_mut(slot) {
+            *place = held;
+        }
+    }
+
+    fn put_tile(&self, to: &(Slot, Region), dtype: DType, data: Buffer) {
+        self.put(to.0, Held::Tile(Tile { dtype, indices: to.1.clone(), data }));
+    }
+
+    /// Runs a segment's steps, on the rayon pool that it is called in.
+    ///
+    /// # Errors
+    /// A user's error in what is computed (an index that is outside, a sum of integers that does not fit), or a bug of ours.
+    pub fn run(&self, segment: &Segment) -> Result<()> {
+        segment.steps.iter().try_for_each(|step| self.step(step))
+    }
+
+    fn step(&self, step: &Step) -> Result<()> {
+        match step {
+            Step::Loop { .. } => self.looped(step),
+            Step::Contract { dtype, .. } => match dtype {
+                DType::F64 => self.contract::<f64>(step),
+                DType::F32 => self.contract::<f32>(step),
+                DType::I64 => self.contract::<i64>(step),
+                DType::I32 => self.contract::<i32>(step),
+                DType::Bool => Err(Error::internal("a product of truth values")),
+            },
+            Step::Lines { line, axis, from, to } => {
+                let tile = self.tile(*from)?;
+                let data = along(*line, tile.dtype, &tile.indices.shape(), *axis, &tile.data);
+                self.put_part(to, line.result(tile.dtype), &tile.indices, data)
+            }
+            Step::Take { axis, extent, from, indices, to } => {
+                let (tile, indices) = (self.tile(*from)?, self.tile(*indices)?);
+                let data = take(&tile, *axis, *extent, indices.values::<i64>())?;
+                let mut whole = tile.indices.ranges().to_vec();
+                whole[*axis] = 0..indices.indices.len();
+                self.put_part(to, tile.dtype, &Region::new(whole), data)
+            }
+            Step::Assemble { dtype, pieces, to } => {
+                let mut out = MutableBuffer::from_len_zeroed(to.1.len() * dtype.bytes());
+                for piece in pieces {
+                    let rows = 0..piece.shape.first().copied().unwrap_or(1);
+                    let operand = self.operand(&piece.from, &piece.shape, &rows)?;
+                    with_native!(*dtype, T => {
+                        scatter(out.typed_data_mut::<T>(), &piece.shape, &piece.steps, piece.first, &operand);
+                    });
+                }
+                self.put_tile(to, *dtype, out.into());
+                Ok(())
+            }
+            Step::Rename { from, to } => {
+                let tile = self.tile(*from)?;
+                if tile.indices.len() != to.1.len() {
+                    return Err(Error::internal(format!("{tile:?} cannot be {}", to.1)));
+                }
+                self.put_tile(to, tile.dtype, tile.data);
+                Ok(())
+            }
+        }
+    }
+
+    /// Keeps the part of an array that a rank is to have.
+    fn put_part(&self, to: &(Slot, Region), dtype: DType, whole: &Region, data: Buffer) -> Result<()> {
+        let data = if to.1 == *whole { data } else { cut(dtype, &data, whole, &to.1)? };
+        self.put_tile(to, dtype, data);
+        Ok(())
+    }
+
+    fn operand(&self, bound: &Bound, shape: &[usize], rows: &std::ops::Range<usize>) -> Result<Operand> {
+        Operand::new(bound.dtype, self.tile(bound.slot)?.data, shape, rows, &bound.steps, bound.offset)
+    }
+
+    fn looped(&self, step: &Step) -> Result<()> {
+        let Step::Loop { looped, rows, inputs, numbers, stores, folds } = step else { return Ok(()) };
+        let operands = inputs.iter().map(|input| self.operand(input, &looped.shape, rows));
+        let operands = operands.collect::<Result<Vec<_>>>()?;
+        let numbers = numbers.iter().filter_map(|&number| self.numbers.get(number).copied()).collect::<Vec<_>>();
+        let ran = run(looped, rows, &operands, &numbers)?;
+        let types = looped.types();
+        for ((&value, to), data) in looped.stores.iter().zip(stores).zip(ran.stores) {
+            self.put_tile(to, types[value], data);
+        }
+        for ((reduction, to), folded) in looped.reductions.iter().zip(folds).zip(ran.folds) {
+            self.fold(types[reduction.value], reduction.fold, to, folded)?;
+        }
+        Ok(())
+    }
+
+    fn fold(&self, dtype: DType, fold: super::Fold, to: &FoldTo, folded: Folded) -> Result<()> {
+        let data = match (folded, &to.region) {
+            (Folded::Partial(subtrees), None) => {
+                self.put(to.slot, Held::Subtrees(subtrees));
+                return Ok(());
+            }
+            (Folded::Partial(subtrees), Some(_)) => together(dtype, fold, to.results, subtrees)?,
+            (Folded::Whole(data), _) => data,
+        };
+        let Some(region) = &to.region else { return Err(Error::internal("a fold is whole, and should be a part")) };
+        self.put_tile(&(to.slot, region.clone()), result(dtype, fold), data);
+        Ok(())
+    }
+
+    fn contract<T: Element + Native>(&self, step: &Step) -> Result<()> {
+        let Step::Contract { einsum, shapes, operands, to, .. } = step else { return Ok(()) };
+        let tiles = operands.iter().map(|operand| self.tile(operand.slot)).collect::<Result<Vec<_>>>()?;
+        let mut views = Vec::with_capacity(tiles.len());
+        for ((tile, bound), shape) in tiles.iter().zip(operands).zip(shapes) {
+            let offset = usize::try_from(bound.offset).map_err(|_| Error::internal("an operand before its tile"))?;
+            views.push(View::new(tile.values::<T>(), shape, &bound.steps, offset)?);
+        }
+        let mut out = MutableBuffer::from_len_zeroed(to.1.len() * T::DTYPE.bytes());
+        contract(einsum, &views, Epilogue::REPLACE, out.typed_data_mut::<T>())?;
+        self.put_tile(to, T::DTYPE, out.into());
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Store({} slots)", self.slots.lock().len())
+    }
+}
+
+/// The elements of a region of an array, row-major; without a copy where they lie in one piece.
+///
+/// # Errors
+/// The region is not within the array: always a bug of ours.
+pub fn cut(dtype: DType, data: &Buffer, whole: &Region, region: &Region) -> Result<Buffer> {
+    if !region.is_within(whole) {
+        return Err(Error::internal(format!("{region} is not within {whole}")));
+    }
+    let (shape, steps) = (region.shape(), strides(&whole.shape()));
+    let first = region.ranges().iter().zip(whole.ranges()).zip(&steps);
+    let first = first.map(|((part, whole), step)| (part.start - whole.start) as isize * step).sum::<isize>();
+    let lies_so = strides(&shape).iter().zip(&steps).zip(&shape).all(|((own, step), &extent)| own == step || extent <= 1);
+    if lies_so {
+        return Ok(data.slice_with_length(first as usize * dtype.bytes(), region.len() * dtype.bytes()));
+    }
+    let rows = 0..shape.first().copied().unwrap_or(1);
+    let operand = Operand::new(dtype, data.clone(), &shape, &rows, &steps, first)?;
+    let mut out = MutableBuffer::from_len_zeroed(region.len() * dtype.bytes());
+    with_native!(dtype, T => operand.read(out.typed_data_mut::<T>(), 0));
+    Ok(out.into())
+}
+
+/// One segment as the body of a stage, with one lane on every rank.
+#[derive(Debug)]
+pub struct ArrayBody {
+    /// What the ranks moved before.
+    before: Arc<Segment>,
+    segment: Arc<Segment>,
+    lines: Vec<String>,
+    store: Arc<Store>,
+    workers: Arc<Workers>,
+}
+
+impl ArrayBody {
+    /// The body of a segment. `before` is the one before it, or an empty one; `lines` is what EXPLAIN says of it.
+    pub fn new(
+        before: Arc<Segment>,
+        segment: Arc<Segment>,
+        lines: Vec<String>,
+        store: Arc<Store>,
+        workers: Arc<Workers>,
+    ) -> Self {
+        Self { before, segment, lines, store, workers }
+    }
+}
+
+impl Body for ArrayBody {
+    fn lines(&self) -> Vec<String> {
+        self.lines.clone()
+    }
+
+    fn run(&self, mut task: StageTask) -> BoxFuture<'static, Result<()>> {
+        let (before, segment) = (Arc::clone(&self.before), Arc::clone(&self.segment));
+        let (store, workers) = (Arc::clone(&self.store), Arc::clone(&self.workers));
+        let inlets = std::mem::take(&mut task.inlets).into_values().flatten().map(|(_, inlet)| inlet);
+        let inlets = inlets.collect::<Vec<_>>();
+        async move {
+            let mut arrivals = Arrivals::start(&before, &store, task.rank, task.ranks)?;
+            for inlet in inlets {
+                arrivals.receive(inlet).await?;
+            }
+            arrivals.finish(&before, &store)?;
+            let run = (Arc::clone(&store), Arc::clone(&segment));
+            workers.run(move || run.0.run(&run.1)).await?;
+            let mut outlets = std::mem::take(&mut task.outlets);
+            let outlet = outlets.first_mut().ok_or_else(|| Error::internal("arrays without an outlet"))?;
+            for (number, one) in segment.moves.iter().enumerate() {
+                for message in messages(number, one, &store, task.rank, task.ranks)? {
+                    // Every rank waits for all that is announced to it, so nobody says stop.
+                    let _ = outlet.push(message).await?;
+                }
+            }
+            for outlet in outlets {
+                outlet.finish().await?;
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+/// What a message is: to which rank, which move, from which rank, at which byte of the part, bytes.
+pub fn message_schema() -> SchemaRef {
+    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+        Arc::new(Schema::new(vec![
+            Field::new("to", DataType::UInt32, false),
+            Field::new("move", DataType::UInt32, false),
+            Field::new("from", DataType::UInt32, false),
+            Field::new("at", DataType::UInt64, false),
+            Field::new("bytes", DataType::LargeBinary, false),
+        ]))
+    });
+    Arc::clone(&SCHEMA)
+}
+
+/// Sends each message to the rank that it names.
+#[derive(Debug)]
+pub struct ByName;
+
+impl Partitioner for ByName {
+    fn describe(&self) -> String {
+        "tiles".into()
+    }
+
+    fn assign(&self, batch: &RecordBatch, lanes: usize, out: &mut Vec<u32>) -> Result<()> {
+        let to = column::<UInt32Array>(batch, 0)?;
+        if let Some(wrong) = to.values().iter().find(|&&lane| lane as usize >= lanes) {
+            return Err(Error::internal(format!("a tile for rank {wrong} of {lanes}")));
+        }
+        out.extend_from_slice(to.values());
+        Ok(())
+    }
+
+    fn may_fail(&self) -> bool {
+        false
+    }
+}
+
+fn column<T: Array + 'static>(batch: &RecordBatch, at: usize) -> Result<&T> {
+    batch.column(at).as_any().downcast_ref::<T>().ok_or_else(|| Error::internal("a message of another form"))
+}
+
+/// What a rank gives to the others.
+fn messages(number: usize, one: &Move, store: &Store, rank: usize, ranks: usize) -> Result<Vec<RecordBatch>> {
+    let mut out = Vec::new();
+    let others = (0..ranks).filter(|&other| other != rank);
+    match one {
+        Move::Tiles { from, dtype, sends, .. } => {
+            let tile = store.tile(*from)?;
+            for (to, region) in sends {
+                message(&mut out, [*to, number, rank], &cut(*dtype, &tile.data, &tile.indices, region)?)?;
+            }
+        }
+        Move::Folds { from, .. } => {
+            let bytes = packed(&store.subtrees(*from)?);
+            others.into_iter().try_for_each(|to| message(&mut out, [to, number, rank], &bytes))?;
+        }
+        Move::Sums { from, dtype, .. } => {
+            let tile = store.tile(*from)?;
+            let bytes = tile.data.slice_with_length(0, tile.indices.len() * dtype.bytes());
+            others.into_iter().try_for_each(|to| message(&mut out, [to, number, rank], &bytes))?;
+        }
+    }
+    Ok(out)
+}
+
+fn message(out: &mut Vec<RecordBatch>, [to, number, rank]: [usize; 3], bytes: &Buffer) -> Result<()> {
+    let mut at = 0;
+    while at < bytes.len() {
+        let len = MESSAGE.min(bytes.len() - at);
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(vec![0_i64, len as i64]));
+        let data = LargeBinaryArray::try_new(offsets, bytes.slice_with_length(at, len), None)?;
+        let word = |value: usize| Arc::new(UInt32Array::from(vec![value as u32]));
+        let columns: Vec<arrow::array::ArrayRef> = vec![
+            word(to),
+            word(number),
+            word(rank),
+            Arc::new(UInt64Array::from(vec![at as u64])),
+            Arc::new(data),
+        ];
+        out.push(RecordBatch::try_new(message_schema(), columns)?);
+        at += len;
+    }
+    Ok(())
+}
+
+/// Subtrees as bytes: height, number, length, each with 8 bytes, then the elements.
+fn packed(subtrees: &[Subtree]) -> Buffer {
+    let mut bytes = MutableBuffer::default();
+    for (height, number, data) in subtrees {
+        bytes.extend_from_slice(&[u64::from(*height), *number as u64, data.len() as u64]);
+        bytes.extend_from_slice(data.as_slice());
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+    }
+    bytes.into()
+}
+
+fn unpacked(bytes: &[u8]) -> Result<Vec<Subtree>> {
+    let mut subtrees = Vec::new();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let cut_short = || Error::internal("a fold that is cut short");
+        let (head, behind) = rest.split_at_checked(24).ok_or_else(cut_short)?;
+        let word = |at: usize| head[at * 8..at * 8 + 8].iter().rev().fold(0_u64, |word, &byte| word << 8 | u64::from(byte));
+        let len = word(2) as usize;
+        let (data, behind) = behind.split_at_checked(len.next_multiple_of(8)).ok_or_else(cut_short)?;
+        let mut aligned = MutableBuffer::with_capacity(len);
+        aligned.extend_from_slice(&data[..len]);
+        subtrees.push((word(0) as u32, word(1) as usize, aligned.into()));
+        rest = behind;
+    }
+    Ok(subtrees)
+}
+
+/// What comes from other ranks, until all of it is there.
+struct Arrivals {
+    /// One a move.
+    moves: Vec<Arrival>,
+}
+
+enum Arrival {
+    /// Elements of the target, which are written as they come; regions by rank, and what is not in one piece yet.
+    Tiles { dtype: DType, target: Region, data: MutableBuffer, parts: Vec<Option<(Region, Option<Vec<u8>>, usize)>> },
+    /// Bytes by rank.
+    Bytes(Vec<Vec<u8>>),
+}
+
+impl Arrivals {
+    fn start(before: &Segment, store: &Store, rank: usize, ranks: usize) -> Result<Self> {
+        let mut moves = Vec::with_capacity(before.moves.len());
+        for one in &before.moves {
+            moves.push(match one {
+                Move::Tiles { from, to, dtype, receives, .. } => {
+                    let mut data = MutableBuffer::from_len_zeroed(to.1.len() * dtype.bytes());
+                    let mut parts = vec![None; ranks];
+                    for (other, region) in receives {
+                        if *other == rank {
+                            let tile = store.tile(*from)?;
+                            place(*dtype, &mut data, &to.1, region, cut(*dtype, &tile.data, &tile.indices, region)?)?;
+                        } else {
+                            parts[*other] = Some((region.clone(), None, 0));
+                        }
+                    }
+                    Arrival::Tiles { dtype: *dtype, target: to.1.clone(), data, parts }
+                }
+                Move::Folds { from, .. } => {
+                    let mut bytes = vec![Vec::new(); ranks];
+                    bytes[rank] = packed(&store.subtrees(*from)?).to_vec();
+                    Arrival::Bytes(bytes)
+                }
+                Move::Sums { from, .. } => {
+                    let mut bytes = vec![Vec::new(); ranks];
+                    let tile = store.tile(*from)?;
+                    bytes[rank] = tile.data.as_slice()[..tile.bytes()].to_vec();
+                    Arrival::Bytes(bytes)
+                }
+            });
+        }
+        Ok(Self { moves })
+    }
+
+    async fn receive(&mut self, mut inlet: Inlet) -> Result<()> {
+        while let Some(batch) = inlet.next().await {
+            let batch = batch?;
+            for row in 0..batch.num_rows() {
+                let number = column::<UInt32Array>(&batch, 1)?.value(row) as usize;
+                let from = column::<UInt32Array>(&batch, 2)?.value(row) as usize;
+                let at = column::<UInt64Array>(&batch, 3)?.value(row) as usize;
+                let bytes = column::<LargeBinaryArray>(&batch, 4)?.value(row);
+                let arrival = self.moves.get_mut(number).ok_or_else(|| Error::internal("a tile of no move"))?;
+                arrival.take(from, at, bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self, before: &Segment, store: &Store) -> Result<()> {
+        for (arrival, one) in self.moves.into_iter().zip(&before.moves) {
+            match (arrival, one) {
+                (Arrival::Tiles { data, parts, .. }, Move::Tiles { to, dtype, .. }) => {
+                    let wanted = |part: &(Region, Option<Vec<u8>>, usize)| part.0.len() * dtype.bytes();
+                    if let Some(missing) = parts.iter().flatten().find(|part| part.2 != wanted(part)) {
+                        return Err(Error::internal(format!("only {} bytes came of {}", missing.2, missing.0)));
+                    }
+                    store.put_tile(to, *dtype, data.into());
+                }
+                (Arrival::Bytes(bytes), Move::Folds { to, dtype, fold, .. }) => {
+                    let mut subtrees = Vec::new();
+                    for bytes in &bytes {
+                        subtrees.extend(unpacked(bytes)?);
+                    }
+                    store.put_tile(to, result(*dtype, *fold), together(*dtype, *fold, to.1.len(), subtrees)?);
+                }
+                (Arrival::Bytes(bytes), Move::Sums { to, dtype, .. }) => {
+                    store.put_tile(to, *dtype, added(*dtype, &to.1, bytes)?);
+                }
+                _ => return Err(Error::internal("moves were mixed up")),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Arrival {
+    fn take(&mut self, from: usize, at: usize, bytes: &[u8]) -> Result<()> {
+        let unknown = || Error::internal(format!("a tile of rank {from} that nobody waits for"));
+        match self {
+            Self::Bytes(all) => all.get_mut(from).ok_or_else(unknown)?.extend_from_slice(bytes),
+            Self::Tiles { dtype, target, data, parts } => {
+                let Some((region, waiting, came)) = parts.get_mut(from).and_then(Option::as_mut) else {
+                    return Err(unknown());
+                };
+                let whole = region.len() * dtype.bytes();
+                if at + bytes.len() > whole {
+                    return Err(unknown());
+                }
+                *came += bytes.len();
+                if bytes.len() == whole {
+                    return place(*dtype, data, target, region, Buffer::from(bytes));
+                }
+                let waiting = waiting.get_or_insert_with(|| vec![0; whole]);
+                waiting[at..at + bytes.len()].copy_from_slice(bytes);
+                if *came == whole {
+                    return place(*dtype, data, target, region, Buffer::from(std::mem::take(waiting)));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Puts the elements of a region where they belong.
+fn place(dtype: DType, out: &mut MutableBuffer, target: &Region, region: &Region, data: Buffer) -> Result<()> {
+    let shape = region.shape();
+    let rows = 0..shape.first().copied().unwrap_or(1);
+    // Bytes that came over a wire may lie anywhere.
+    let data = if data.as_ptr().align_offset(8) == 0 { data } else { Buffer::from_slice_ref(data.as_slice()) };
+    let operand = Operand::new(dtype, data, &shape, &rows, &strides(&shape), 0)?;
+    put(dtype, out, target, region, &operand)
+}
+
+/// The sum of all ranks' elements, in their order.
+fn added(dtype: DType, region: &Region, parts: Vec<Vec<u8>>) -> Result<Buffer> {
+    with_native!(dtype, T => {
+        let mut sum: Option<super::leaf::Many> = None;
+        for part in parts {
+            if part.len() != region.len() * dtype.bytes() {
+                return Err(Error::internal(format!("{} bytes came of a sum over {region}", part.len())));
+            }
+            let part = Buffer::from_slice_ref(&part);
+            let values = super::strip::Arg::Many(part.typed_data::<T>());
+            match &mut sum {
+                Some(sum) => sum.add::<T>(super::Fold::Sum, values, 0),
+                None => sum = Some(super::leaf::Many::first(super::Fold::Sum, values, region.len(), 0)),
+            }
+        }
+        let mut out = MutableBuffer::default();
+        if let Some(sum) = sum {
+            sum.write(&mut out);
+        }
+        Ok(out.into())
+    })
+}

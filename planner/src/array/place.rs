@@ -1,0 +1,65 @@
+//! Where arrays lie: small ones on every rank, large ones by rows.
+//!
+//! A small array is computed by every rank, which costs less than telling each other of it. A large one is cut along its first axis; cuts
+//! are between the leaves of folds, so that each leaf is folded by one rank (bireme_operators::array::fold).
+
+use std::ops::Range;
+
+use bireme_operators::array::{Region, rows_of_a_leaf};
+
+/// The ranks, and from which size on arrays are cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Places {
+    /// How many ranks there are.
+    pub ranks: usize,
+    /// Arrays of fewer elements are on every rank.
+    pub whole_below: usize,
+}
+
+impl Places {
+    /// Whether arrays of a shape are cut.
+    pub fn cuts(&self, shape: &[usize]) -> bool {
+        self.ranks > 1 && !shape.is_empty() && shape.iter().product::<usize>() >= self.whole_below.max(1)
+    }
+
+    /// The first indices of an array's elements on a rank.
+    pub fn rows(&self, shape: &[usize], rank: usize) -> Range<usize> {
+        let rows = shape.first().copied().unwrap_or(1);
+        if !self.cuts(shape) {
+            return 0..rows;
+        }
+        let unit = rows_of_a_leaf(shape[1..].iter().product());
+        let units = rows.div_ceil(unit) as u128;
+        let share = |rank: usize| ((units * rank as u128 / self.ranks as u128) as usize * unit).min(rows);
+        share(rank)..share(rank + 1)
+    }
+
+    /// The elements of an array on a rank.
+    pub fn region(&self, shape: &[usize], rank: usize) -> Region {
+        let rows = self.rows(shape, rank);
+        let rest = shape.iter().skip(1).map(|&extent| 0..extent);
+        Region::new(shape.first().map(|_| rows).into_iter().chain(rest).collect::<Vec<_>>())
+    }
+
+    /// The elements of an array on each rank.
+    pub fn regions(&self, shape: &[usize]) -> Vec<Region> {
+        (0..self.ranks).map(|rank| self.region(shape, rank)).collect()
+    }
+}
+
+/// From whom a rank gets what it wants: parts that do not overlap, from itself where it has them. `None` if some elements are nowhere.
+pub fn parts(has: &[Region], wants: &Region, rank: usize) -> Option<Vec<(usize, Region)>> {
+    if wants.is_empty() {
+        return Some(Vec::new());
+    }
+    if wants.is_within(&has[rank]) {
+        return Some(vec![(rank, wants.clone())]);
+    }
+    // Somebody has all of it: arrays that lie on every rank.
+    if let Some(one) = has.iter().position(|region| wants.is_within(region)) {
+        return Some(vec![(one, wants.clone())]);
+    }
+    let all = has.iter().enumerate().map(|(other, region)| (other, region.intersection(wants)));
+    let all = all.filter(|(_, region)| !region.is_empty()).collect::<Vec<_>>();
+    (all.iter().map(|(_, region)| region.len()).sum::<usize>() == wants.len()).then_some(all)
+}

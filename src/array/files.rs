@@ -1,0 +1,146 @@
+//! Arrays in files.
+
+use std::path::{Path, PathBuf};
+
+use bireme_connectors::array_file::matrix_market::{self, Matrix};
+use bireme_connectors::array_file::npy::{self, NpyWriter};
+use bireme_connectors::array_file::npz::NpzFile;
+use bireme_connectors::array_file::{ArrayFile, FileType};
+use bireme_engine::error::{Error, Result};
+use bireme_operators::array::{DType, Region};
+
+use super::{Array, Element};
+use crate::session::Session;
+
+impl Session {
+    /// An NPY file. It is mapped into memory: what a rank does not need of it is not read. Types that Bireme lacks come as the nearest
+    /// that it has.
+    ///
+    /// # Errors
+    /// There is no such file, it is no NPY file, or its elements are of another type than `T`; the message says which.
+    pub fn read_npy<T: Element>(&self, path: impl AsRef<Path>) -> Result<Array<T>> {
+        let path = path.as_ref();
+        self.array_of_file(&npy::open(path)?, &path.display().to_string())
+    }
+
+    /// A member of an NPZ file, by name.
+    ///
+    /// # Errors
+    /// There is no such file or member, or as [`Session::read_npy`].
+    pub fn read_npz<T: Element>(&self, path: impl AsRef<Path>, name: &str) -> Result<Array<T>> {
+        let path = path.as_ref();
+        self.array_of_file(&NpzFile::open(path)?.array(name)?, &format!("{} ({name})", path.display()))
+    }
+
+    /// A matrix in a Matrix Market file, dense: entries that the file does not have are 0, and those that it has twice add up.
+    ///
+    /// # Errors
+    /// There is no such file, it is no Matrix Market file of real numbers, or the dense matrix does not fit into memory.
+    pub fn read_matrix_market(&self, path: impl AsRef<Path>) -> Result<Array<f64>> {
+        match matrix_market::read(path.as_ref())? {
+            Matrix::Dense(dense) => self.array(dense.values, [dense.rows, dense.columns]),
+            Matrix::Coordinate(sparse) => {
+                let shape = [sparse.rows, sparse.columns];
+                let mut values = vec![0.0; bireme_planner::array::elements(&shape)?];
+                for ((row, column), value) in sparse.row.iter().zip(&sparse.column).zip(&sparse.values) {
+                    values[*row as usize * sparse.columns + *column as usize] += value;
+                }
+                self.array(values, shape)
+            }
+        }
+    }
+
+    fn array_of_file<T: Element>(&self, file: &ArrayFile, name: &str) -> Result<Array<T>> {
+        let dtype = of_file(file.dtype());
+        if dtype != T::DTYPE {
+            let wanted = T::DTYPE;
+            return Err(Error::user(format!("{name} holds {dtype}, not {wanted}: read it as {dtype} and use astype")));
+        }
+        let shape = file.shape().to_vec();
+        bireme_planner::array::elements(&shape)?;
+        Array::of_parts(self, shape, |region: &Region| match region.ranges() {
+            [] => file.row_major(),
+            [rows, ..] => file.rows(rows.clone()),
+        })
+    }
+}
+
+pub(super) fn of_file(dtype: FileType) -> DType {
+    match dtype {
+        FileType::Bool => DType::Bool,
+        FileType::I32 => DType::I32,
+        FileType::I64 => DType::I64,
+        FileType::F32 => DType::F32,
+        FileType::F64 => DType::F64,
+    }
+}
+
+fn to_file(dtype: DType) -> FileType {
+    match dtype {
+        DType::Bool => FileType::Bool,
+        DType::I32 => FileType::I32,
+        DType::I64 => FileType::I64,
+        DType::F32 => FileType::F32,
+        DType::F64 => FileType::F64,
+    }
+}
+
+impl<T: Element> Array<T> {
+    /// Computes the array and writes it as an NPY file; each rank writes its part. The file appears when it is whole. Ranks on several
+    /// hosts need a file system that they share.
+    ///
+    /// # Errors
+    /// The file exists (unless the session overwrites), or cannot be written; and as [`Array::compute`].
+    pub fn save_npy(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.compute()?;
+        let (session, path) = (self.session(), path.as_ref());
+        let hidden = hidden_beside(path)?;
+        let create = || {
+            if path.exists() && !session.overwrites() {
+                return Err(Error::user(format!("{} exists: remove it, or let the session overwrite", path.display())));
+            }
+            if hidden.exists() {
+                std::fs::remove_file(&hidden)?;
+            }
+            NpyWriter::create(&hidden, to_file(T::DTYPE), self.shape()).map(drop)
+        };
+        session.decide_on_root("create an NPY file", create)?;
+        let written = self.write_parts(&hidden);
+        let all = session.sum_over_ranks("write an NPY file", (u64::from(written.is_err()), 0))?;
+        let publish = || match (&written, all.0) {
+            (Ok(()), 0) => Ok(std::fs::rename(&hidden, path)?),
+            _ => {
+                std::fs::remove_file(&hidden)?;
+                Ok(())
+            }
+        };
+        session.decide_on_root("publish an NPY file", publish)?;
+        written?;
+        match all.0 {
+            0 => Ok(()),
+            ranks => Err(Error::resources(format!("{ranks} other ranks could not write {}", path.display()))),
+        }
+    }
+
+    fn write_parts(&self, path: &Path) -> Result<()> {
+        let session = self.session();
+        let tiles = self.node.tiles().ok_or_else(|| Error::internal("an array that is not there"))?;
+        let writer = NpyWriter::open_existing(path)?;
+        let behind = self.shape().iter().skip(1).product::<usize>();
+        for (rank, tile) in session.local_ranks().iter().zip(tiles) {
+            // What every rank has, the first one writes.
+            let everywhere = tile.indices == Region::whole(self.shape());
+            if everywhere && rank.number > 0 {
+                continue;
+            }
+            let first = tile.indices.ranges().first().map_or(0, |rows| rows.start * behind);
+            writer.write_at(first, &tile.data.as_slice()[..tile.bytes()])?;
+        }
+        Ok(())
+    }
+}
+
+fn hidden_beside(path: &Path) -> Result<PathBuf> {
+    let name = path.file_name().ok_or_else(|| Error::user(format!("{} is no file name", path.display())))?;
+    Ok(path.with_file_name(format!(".{}.bireme", name.to_string_lossy())))
+}
