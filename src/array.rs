@@ -19,8 +19,8 @@ mod indices;
 mod node;
 mod operators;
 mod products;
-mod reductions;
 mod rearrange;
+mod reductions;
 mod tables;
 
 use std::fmt;
@@ -70,7 +70,13 @@ impl<T: Element> Clone for Array<T> {
 
 impl<T: Element> Array<T> {
     /// An array that is made of others.
-    fn make(session: &Session, op: Op, shape: Vec<usize>, operands: Vec<Arc<Node>>, numbers: Vec<bireme_operators::array::Scalar>) -> Self {
+    fn make(
+        session: &Session,
+        op: Op,
+        shape: Vec<usize>,
+        operands: Vec<Arc<Node>>,
+        numbers: Vec<bireme_operators::array::Scalar>,
+    ) -> Self {
         let hold = Arc::new(());
         let node = Node::pending(session, &hold, T::DTYPE, op, shape, operands, numbers);
         Self { node, hold, element: PhantomData }

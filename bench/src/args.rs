@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::model::Model;
 use crate::overhead::Overhead;
 use crate::queries::{self, Query};
+use crate::seed::Seed;
 use crate::shuffle::Shuffle;
 use crate::sql_tensor::SqlTensor;
 
@@ -54,6 +55,11 @@ pub(crate) enum Command {
     /// Ourselves as a child of `sql-tensor`
     #[command(hide = true)]
     SqlTensorWorker(crate::sql_tensor::SqlTensorWorker),
+    /// The four NumPy programs of the beginning, against NumPy, Dask, numba, Rust by hand, and how fast memory is read
+    Seed(Seed),
+    /// Ourselves as a child or a rank of `seed`
+    #[command(hide = true)]
+    SeedWorker(crate::seed::SeedWorker),
     /// Exchanges between ranks under mpirun, against MPI_Alltoallv of the same bytes
     Shuffle(Shuffle),
     /// Ourselves as a rank of `shuffle`

@@ -25,6 +25,7 @@ mod protocol;
 mod queries;
 mod record;
 mod report;
+mod seed;
 mod shuffle;
 mod sql_tensor;
 mod statistics;
@@ -58,6 +59,8 @@ fn main() -> ExitCode {
         Command::OverheadWorker(size) => overhead::work(&size).map(|()| true),
         Command::SqlTensor(arguments) => sql_tensor::run(&arguments),
         Command::SqlTensorWorker(arguments) => sql_tensor::work(&arguments).map(|()| true),
+        Command::Seed(arguments) => seed::run(&arguments),
+        Command::SeedWorker(arguments) => seed::work(&arguments).map(|()| true),
         Command::Shuffle(arguments) => shuffle::run(&arguments),
         #[cfg(feature = "mpi")]
         Command::ShuffleWorker(arguments) => shuffle::work(&arguments).map(|()| true),

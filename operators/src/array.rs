@@ -17,6 +17,7 @@ mod fold;
 mod leaf;
 mod lines;
 mod math;
+mod memory;
 mod operand;
 mod ops;
 mod philox;

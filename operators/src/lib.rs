@@ -5,11 +5,11 @@
 //! pipelines and their operators build and test in seconds without it.
 
 pub mod aggregate;
+pub mod array;
 #[cfg(feature = "datafusion")]
 pub mod batch_call;
 #[cfg(feature = "datafusion")]
 pub mod checked_sum;
-pub mod array;
 pub mod contract;
 pub mod contract_rows;
 #[cfg(feature = "datafusion")]

@@ -262,9 +262,10 @@ impl Program {
 /// Whether the program holds an array or a view of it.
 fn is_wanted(node: &Arc<Node>) -> bool {
     node.is_held()
-        || node.consumers().iter().any(|consumer| {
-            matches!(consumer.state(), State::Pending(Op::View(_), _)) && is_wanted(consumer)
-        })
+        || node
+            .consumers()
+            .iter()
+            .any(|consumer| matches!(consumer.state(), State::Pending(Op::View(_), _)) && is_wanted(consumer))
 }
 
 impl Session {
@@ -278,7 +279,8 @@ impl Session {
             return Ok(Arc::clone(plans));
         }
         let places = self.places();
-        let plans = self.local_ranks().iter().map(|rank| lower(sketch, places, rank.number)).collect::<Result<Vec<_>>>()?;
+        let plans =
+            self.local_ranks().iter().map(|rank| lower(sketch, places, rank.number)).collect::<Result<Vec<_>>>()?;
         let plans = Arc::new(plans);
         let mut all = self.plans_of_arrays().lock();
         if all.by_sketch.len() >= PLANS {
@@ -336,7 +338,9 @@ impl Session {
             let running = ranks.iter().zip(plans).zip(stores);
             let running = running.map(|((rank, plan), store)| scope.spawn(move || act(rank, action, plan, store)));
             let running = running.collect::<Vec<_>>();
-            let ended = running.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(Error::internal("a rank panicked"))));
+            let ended = running
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|_| Err(Error::internal("a rank panicked"))));
             ended.collect::<Vec<_>>().into_iter().collect::<Result<Vec<()>>>().map(drop)
         })
     }
@@ -349,7 +353,7 @@ fn run_alone(rank: &Rank, plan: &ArrayPlan, store: &Arc<Store>) -> Result<()> {
         return plan.segments.iter().try_for_each(|segment| store.run(segment));
     }
     let workers = rank.workers().ok_or_else(|| Error::internal("a rank without workers"))?;
-    let (store, segments) = (Arc::clone(store), plan.segments.clone());
+    let (store, segments) = (Arc::clone(store), Arc::clone(&plan.segments));
     block_on(workers.run(move || segments.iter().try_for_each(|segment| store.run(segment))))
 }
 
@@ -374,7 +378,13 @@ fn placed(rank: &Rank, plan: &ArrayPlan, store: &Arc<Store>) -> Result<PlacedPla
     for (number, segment) in plan.segments.iter().enumerate() {
         let (id, last) = (StageId(number as u32), number + 1 == plan.segments.len());
         let segment = Arc::new(segment.clone());
-        let body = ArrayBody::new(before, Arc::clone(&segment), plan.lines[number].clone(), Arc::clone(store), Arc::clone(workers));
+        let body = ArrayBody::new(
+            before,
+            Arc::clone(&segment),
+            plan.lines[number].clone(),
+            Arc::clone(store),
+            Arc::clone(workers),
+        );
         let exchange = ExchangeId(number as u32);
         let output = if last { Output::Sink(Arc::new(Discard)) } else { Output::Exchange(exchange) };
         let feed = || StageInput { exchange: ExchangeId(number as u32 - 1), feed: Feed::Lanes((0..ranks).collect()) };

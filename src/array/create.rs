@@ -54,7 +54,8 @@ impl Session {
         let made = elements(&[extent, extent]).map(|_| {
             let index = |axis| Array::<i64>::make(self, Op::Index(axis), vec![extent, extent], Vec::new(), Vec::new());
             let operands = [index(0), index(1)].map(|index| index.node).to_vec();
-            let same = Array::<bool>::make(self, Op::Compare(Compare::Equal), vec![extent, extent], operands, Vec::new());
+            let same =
+                Array::<bool>::make(self, Op::Compare(Compare::Equal), vec![extent, extent], operands, Vec::new());
             same.astype::<T>()
         });
         Array::or_failed(self, made)
@@ -102,7 +103,10 @@ impl Session {
     /// Random integers from `low` up to but without `high`; otherwise as [`Session::random`].
     pub fn random_integers(&self, shape: impl Into<Vec<usize>>, low: i64, high: i64, seed: u64) -> Array<i64> {
         if low >= high {
-            return Array::failed(self, Error::user(format!("there is no integer from {low} up to but without {high}")));
+            return Array::failed(
+                self,
+                Error::user(format!("there is no integer from {low} up to but without {high}")),
+            );
         }
         Array::drawn(self, Draw::Integers(low, high), shape.into(), seed)
     }
@@ -111,12 +115,16 @@ impl Session {
 impl<T: Element> Array<T> {
     /// Zeros in the shape of another array.
     pub fn zeros_like<U: Element>(other: &Array<U>) -> Self {
-        other.check().map_or_else(|error| Self::failed(other.session(), error), |other| other.session().zeros(other.shape()))
+        other
+            .check()
+            .map_or_else(|error| Self::failed(other.session(), error), |other| other.session().zeros(other.shape()))
     }
 
     /// Ones in the shape of another array.
     pub fn ones_like<U: Element>(other: &Array<U>) -> Self {
-        other.check().map_or_else(|error| Self::failed(other.session(), error), |other| other.session().ones(other.shape()))
+        other
+            .check()
+            .map_or_else(|error| Self::failed(other.session(), error), |other| other.session().ones(other.shape()))
     }
 
     pub(super) fn number(session: &Session, shape: Vec<usize>, value: Scalar) -> Self {
@@ -137,7 +145,11 @@ impl<T: Element> Array<T> {
     }
 
     /// An array of which this process can make any part.
-    pub(super) fn of_parts(session: &Session, shape: Vec<usize>, part: impl Fn(&Region) -> Result<Buffer>) -> Result<Self> {
+    pub(super) fn of_parts(
+        session: &Session,
+        shape: Vec<usize>,
+        part: impl Fn(&Region) -> Result<Buffer>,
+    ) -> Result<Self> {
         let places = session.places();
         let (mut tiles, mut reserved) = (Vec::new(), Vec::new());
         for rank in session.local_ranks() {

@@ -157,7 +157,9 @@ pub(super) fn selected(shape: &[usize], indices: &[Index]) -> Result<(Vec<usize>
                 let extent = shape[axis] as isize;
                 let place = if index < 0 { index + extent } else { index };
                 if !(0..extent).contains(&place) {
-                    return Err(Error::user(format!("index {index} is outside of axis {axis} of an array of shape {shape:?}")));
+                    return Err(Error::user(format!(
+                        "index {index} is outside of axis {axis} of an array of shape {shape:?}"
+                    )));
                 }
                 rows.push((place, None));
             }
@@ -247,7 +249,11 @@ impl<T: Element> Array<T> {
         self.check()?;
         mask.check()?;
         if self.shape() != mask.shape() {
-            return Err(Error::user(format!("a mask of shape {:?} for an array of shape {:?}", mask.shape(), self.shape())));
+            return Err(Error::user(format!(
+                "a mask of shape {:?} for an array of shape {:?}",
+                mask.shape(),
+                self.shape()
+            )));
         }
         super::action::compute(self.session(), &[self.node.clone(), mask.node.clone()])?;
         let data = super::action::whole(self.session(), &self.node)?;

@@ -65,17 +65,16 @@ impl<T: Element> Array<T> {
     pub(super) fn pairwise<R: Element>(&self, other: &Self, op: Op) -> Array<R> {
         let session = self.session();
         let made = self.check().and(other.check()).and_then(|_| broadcast(self.shape(), other.shape()));
-        let made = made.map(|shape| {
-            Array::make(session, op, shape, vec![self.node.clone(), other.node.clone()], Vec::new())
-        });
+        let made =
+            made.map(|shape| Array::make(session, op, shape, vec![self.node.clone(), other.node.clone()], Vec::new()));
         Array::or_failed(session, made)
     }
 
     /// Element by element.
     pub(super) fn each<R: Element>(&self, op: Op) -> Array<R> {
-        let made = self.check().map(|_| {
-            Array::make(self.session(), op, self.shape().to_vec(), vec![self.node.clone()], Vec::new())
-        });
+        let made = self
+            .check()
+            .map(|_| Array::make(self.session(), op, self.shape().to_vec(), vec![self.node.clone()], Vec::new()));
         Array::or_failed(self.session(), made)
     }
 

@@ -59,7 +59,11 @@ impl<T: Number> Array<T> {
         other.check()?;
         let (one, two) = (self.ndim(), other.ndim());
         if one == 0 || two == 0 {
-            return Err(Error::user(format!("no product of matrices of shapes {:?} and {:?}", self.shape(), other.shape())));
+            return Err(Error::user(format!(
+                "no product of matrices of shapes {:?} and {:?}",
+                self.shape(),
+                other.shape()
+            )));
         }
         if one <= 2 && two <= 2 {
             return self.dot(other);
@@ -94,7 +98,11 @@ impl<T: Number> Array<T> {
 
     fn product(&self, name: &str, text: &str, other: &Self) -> Result<Self> {
         einsum(text, [self, other]).map_err(|_| {
-            Error::user(format!("{name} of arrays of shapes {:?} and {:?}: they do not fit", self.shape(), other.shape()))
+            Error::user(format!(
+                "{name} of arrays of shapes {:?} and {:?}: they do not fit",
+                self.shape(),
+                other.shape()
+            ))
         })
     }
 }

@@ -25,7 +25,10 @@ impl<T: Element> Array<T> {
         let axes = order.iter().map(|&axis| normal_axis(axis, self.shape())).collect::<Result<Vec<_>>>()?;
         let once = (0..self.ndim()).all(|axis| axes.iter().filter(|&&one| one == axis).count() == 1);
         if !once || axes.len() != self.ndim() {
-            return Err(Error::user(format!("{order:?} is no order of the axes of an array of shape {:?}", self.shape())));
+            return Err(Error::user(format!(
+                "{order:?} is no order of the axes of an array of shape {:?}",
+                self.shape()
+            )));
         }
         let shape = axes.iter().map(|&axis| self.shape()[axis]).collect();
         let place = |axis: usize| axes.iter().position(|&one| one == axis).unwrap_or(axis);
@@ -106,7 +109,9 @@ impl<T: Element> Array<T> {
     pub fn diag(&self) -> Result<Self> {
         self.check()?;
         match *self.shape() {
-            [rows, columns] => Ok(self.view(vec![rows.min(columns)], Affine::new(1, [(0, Some((0, 1))), (0, Some((0, 1)))]))),
+            [rows, columns] => {
+                Ok(self.view(vec![rows.min(columns)], Affine::new(1, [(0, Some((0, 1))), (0, Some((0, 1)))])))
+            }
             [extent] => {
                 elements(&[extent, extent])?;
                 let zeros = self.session().zeros::<T>([extent, extent]);

@@ -21,7 +21,9 @@ impl<T: Element> Array<T> {
         }
         let nothing = folded.iter().any(|&axis| shape[axis] == 0);
         if nothing && !matches!(fold, Fold::Sum | Fold::Product) {
-            return Err(Error::user(format!("an array of shape {shape:?} has no {fold} along {axes:?}: it is empty there")));
+            return Err(Error::user(format!(
+                "an array of shape {shape:?} has no {fold} along {axes:?}: it is empty there"
+            )));
         }
         let kept = (0..shape.len()).filter(|axis| !folded.contains(axis)).collect::<Vec<_>>();
         let result = kept.iter().map(|&axis| shape[axis]).collect::<Vec<_>>();
@@ -29,7 +31,7 @@ impl<T: Element> Array<T> {
         let (of, from) = match folded.first() {
             Some(&first) if together => (self.clone(), first),
             Some(_) => (self.permuted(&[kept.as_slice(), folded.as_slice()].concat()), kept.len()),
-            None => (self.clone(), 0),
+            None => (self.clone(), shape.len()),
         };
         let op = Op::Reduce(fold, from, from + folded.len());
         Ok(Array::make(self.session(), op, result, vec![of.node.clone()], Vec::new()))

@@ -149,7 +149,10 @@ impl DataFrame {
         let dims = dims.into_iter().map(|name| name.as_ref().to_owned()).collect::<Vec<_>>();
         let shape = shape.into();
         if dims.len() != shape.len() {
-            return Err(Error::user(format!("{} columns of indices {dims:?} for an array of shape {shape:?}", dims.len())));
+            return Err(Error::user(format!(
+                "{} columns of indices {dims:?} for an array of shape {shape:?}",
+                dims.len()
+            )));
         }
         let elements = bireme_planner::array::elements(&shape)?;
         let columns = dims.iter().map(String::as_str).chain([value]);
@@ -161,7 +164,9 @@ impl DataFrame {
                 let column = numbers(batch.column(at), &DataType::Int64, name)?;
                 for (place, &index) in places.iter_mut().zip(column.as_primitive::<Int64Type>().values()) {
                     let index = usize::try_from(index).ok().filter(|&index| index < extent).ok_or_else(|| {
-                        Error::user(format!("column {name} has index {index}, and the array has {extent} along that axis"))
+                        Error::user(format!(
+                            "column {name} has index {index}, and the array has {extent} along that axis"
+                        ))
                     })?;
                     *place = *place * extent + index;
                 }

@@ -68,7 +68,8 @@ impl Session {
         let options = create.options.iter().map(|(key, value)| (key.to_lowercase(), value.clone())).collect();
         let mut said = Said { kind: &create.file_type, options };
         let dims = said.text(&["format.dims", "dims"]);
-        let dims = dims.ok_or_else(|| Error::user("STORED AS NPY needs the names of the axes: OPTIONS (dims 'i,k')"))?;
+        let dims =
+            dims.ok_or_else(|| Error::user("STORED AS NPY needs the names of the axes: OPTIONS (dims 'i,k')"))?;
         let value = said.text(&["format.value", "value"]).unwrap_or_else(|| "value".to_owned());
         said.nothing_left()?;
         let [location] = create.locations.as_slice() else {
@@ -173,7 +174,9 @@ fn external_format(
         }
         "ARROW" | "IPC" => FileFormatOptions::Ipc(IpcOptions::default()),
         other => {
-            return Err(Error::unsupported(format!("STORED AS {other}; formats are PARQUET, CSV, JSON, ARROW and NPY")));
+            return Err(Error::unsupported(format!(
+                "STORED AS {other}; formats are PARQUET, CSV, JSON, ARROW and NPY"
+            )));
         }
     };
     said.nothing_left()?;

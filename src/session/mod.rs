@@ -286,7 +286,9 @@ impl Session {
     /// The number of a new action; no other begins while it is held.
     pub(crate) fn start_action(&self) -> Result<parking_lot::MutexGuard<'_, u64>> {
         if self.inner.only_plans {
-            return Err(Error::user("this session plans for a machine that is not here: arrays can be explained, not computed"));
+            return Err(Error::user(
+                "this session plans for a machine that is not here: arrays can be explained, not computed",
+            ));
         }
         let mut number = self.inner.actions.lock();
         *number += 1;

@@ -107,7 +107,7 @@ impl Contestant for Ours<'_> {
         (self.loaded, self.result) = (None, Vec::new());
         let mut inputs = Vec::new();
         for name in program.inputs() {
-            let input = self.session.read_npy::<f64>(&data::path(&self.data, name).to_string_lossy())?;
+            let input = self.session.read_npy::<f64>(data::path(&self.data, name))?;
             input.compute()?;
             inputs.push(input);
         }

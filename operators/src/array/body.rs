@@ -28,8 +28,8 @@ use super::take::{put, scatter, take};
 use super::tile::{Region, Tile, strides};
 use crate::contract::{Element, Epilogue, View, contract};
 
-/// Bytes of a message, at most.
-const MESSAGE: usize = 4 << 20;
+/// Bytes of a message, at most; few in tests, so that they send many.
+pub(super) const MESSAGE: usize = if cfg!(test) { 64 } else { 4 << 20 };
 
 /// What lies in the slots of one rank while a plan runs, and the numbers it runs with.
 pub struct Store {
@@ -149,7 +149,9 @@ impl Store {
         let Step::Loop { looped, rows, inputs, numbers, stores, folds } = step else { return Ok(()) };
         let operands = inputs.iter().map(|input| self.operand(input, &looped.shape, rows));
         let operands = operands.collect::<Result<Vec<_>>>()?;
-        let numbers = numbers.iter().filter_map(|&number| self.numbers.get(number).copied()).collect::<Vec<_>>();
+        let lost = |number: usize| Error::internal(format!("there is no number {number}"));
+        let numbers = numbers.iter().map(|&number| self.numbers.get(number).copied().ok_or_else(|| lost(number)));
+        let numbers = numbers.collect::<Result<Vec<_>>>()?;
         let ran = run(looped, rows, &operands, &numbers)?;
         let types = looped.types();
         for ((&value, to), data) in looped.stores.iter().zip(stores).zip(ran.stores) {
@@ -204,10 +206,14 @@ pub fn cut(dtype: DType, data: &Buffer, whole: &Region, region: &Region) -> Resu
     if !region.is_within(whole) {
         return Err(Error::internal(format!("{region} is not within {whole}")));
     }
+    if region.is_empty() {
+        return Ok(MutableBuffer::default().into());
+    }
     let (shape, steps) = (region.shape(), strides(&whole.shape()));
     let first = region.ranges().iter().zip(whole.ranges()).zip(&steps);
     let first = first.map(|((part, whole), step)| (part.start - whole.start) as isize * step).sum::<isize>();
-    let lies_so = strides(&shape).iter().zip(&steps).zip(&shape).all(|((own, step), &extent)| own == step || extent <= 1);
+    let lies_so =
+        strides(&shape).iter().zip(&steps).zip(&shape).all(|((own, step), &extent)| own == step || extent <= 1);
     if lies_so {
         return Ok(data.slice_with_length(first as usize * dtype.bytes(), region.len() * dtype.bytes()));
     }
@@ -319,7 +325,13 @@ fn column<T: Array + 'static>(batch: &RecordBatch, at: usize) -> Result<&T> {
 }
 
 /// What a rank gives to the others.
-fn messages(number: usize, one: &Move, store: &Store, rank: usize, ranks: usize) -> Result<Vec<RecordBatch>> {
+pub(super) fn messages(
+    number: usize,
+    one: &Move,
+    store: &Store,
+    rank: usize,
+    ranks: usize,
+) -> Result<Vec<RecordBatch>> {
     let mut out = Vec::new();
     let others = (0..ranks).filter(|&other| other != rank);
     match one {
@@ -349,13 +361,8 @@ fn message(out: &mut Vec<RecordBatch>, [to, number, rank]: [usize; 3], bytes: &B
         let offsets = OffsetBuffer::new(ScalarBuffer::from(vec![0_i64, len as i64]));
         let data = LargeBinaryArray::try_new(offsets, bytes.slice_with_length(at, len), None)?;
         let word = |value: usize| Arc::new(UInt32Array::from(vec![value as u32]));
-        let columns: Vec<arrow::array::ArrayRef> = vec![
-            word(to),
-            word(number),
-            word(rank),
-            Arc::new(UInt64Array::from(vec![at as u64])),
-            Arc::new(data),
-        ];
+        let columns: Vec<arrow::array::ArrayRef> =
+            vec![word(to), word(number), word(rank), Arc::new(UInt64Array::from(vec![at as u64])), Arc::new(data)];
         out.push(RecordBatch::try_new(message_schema(), columns)?);
         at += len;
     }
@@ -379,32 +386,42 @@ fn unpacked(bytes: &[u8]) -> Result<Vec<Subtree>> {
     while !rest.is_empty() {
         let cut_short = || Error::internal("a fold that is cut short");
         let (head, behind) = rest.split_at_checked(24).ok_or_else(cut_short)?;
-        let word = |at: usize| head[at * 8..at * 8 + 8].iter().rev().fold(0_u64, |word, &byte| word << 8 | u64::from(byte));
-        let len = word(2) as usize;
+        let words = head.as_chunks::<8>().0.iter().map(|word| u64::from_ne_bytes(*word)).collect::<Vec<_>>();
+        let len = words[2] as usize;
         let (data, behind) = behind.split_at_checked(len.next_multiple_of(8)).ok_or_else(cut_short)?;
         let mut aligned = MutableBuffer::with_capacity(len);
         aligned.extend_from_slice(&data[..len]);
-        subtrees.push((word(0) as u32, word(1) as usize, aligned.into()));
+        subtrees.push((words[0] as u32, words[1] as usize, aligned.into()));
         rest = behind;
     }
     Ok(subtrees)
 }
 
-/// What comes from other ranks, until all of it is there.
-struct Arrivals {
+/// What comes from other ranks, until all of it is there. Messages may come in any order.
+pub(super) struct Arrivals {
     /// One a move.
     moves: Vec<Arrival>,
 }
 
 enum Arrival {
-    /// Elements of the target, which are written as they come; regions by rank, and what is not in one piece yet.
-    Tiles { dtype: DType, target: Region, data: MutableBuffer, parts: Vec<Option<(Region, Option<Vec<u8>>, usize)>> },
-    /// Bytes by rank.
-    Bytes(Vec<Vec<u8>>),
+    /// Elements of the target, which are written as they come, by rank.
+    Tiles { dtype: DType, target: Region, data: MutableBuffer, parts: Vec<Option<Awaited>> },
+    /// Bytes by rank, and how many of them came.
+    Bytes(Vec<(Vec<u8>, usize)>),
+}
+
+/// What one rank sends of a tile.
+#[derive(Clone)]
+struct Awaited {
+    region: Region,
+    /// What is not in one piece yet.
+    pieces: Vec<u8>,
+    /// Bytes that came.
+    came: usize,
 }
 
 impl Arrivals {
-    fn start(before: &Segment, store: &Store, rank: usize, ranks: usize) -> Result<Self> {
+    pub(super) fn start(before: &Segment, store: &Store, rank: usize, ranks: usize) -> Result<Self> {
         let mut moves = Vec::with_capacity(before.moves.len());
         for one in &before.moves {
             moves.push(match one {
@@ -416,21 +433,15 @@ impl Arrivals {
                             let tile = store.tile(*from)?;
                             place(*dtype, &mut data, &to.1, region, cut(*dtype, &tile.data, &tile.indices, region)?)?;
                         } else {
-                            parts[*other] = Some((region.clone(), None, 0));
+                            parts[*other] = Some(Awaited { region: region.clone(), pieces: Vec::new(), came: 0 });
                         }
                     }
                     Arrival::Tiles { dtype: *dtype, target: to.1.clone(), data, parts }
                 }
-                Move::Folds { from, .. } => {
-                    let mut bytes = vec![Vec::new(); ranks];
-                    bytes[rank] = packed(&store.subtrees(*from)?).to_vec();
-                    Arrival::Bytes(bytes)
-                }
+                Move::Folds { from, .. } => Arrival::of_bytes(packed(&store.subtrees(*from)?).as_slice(), rank, ranks),
                 Move::Sums { from, .. } => {
-                    let mut bytes = vec![Vec::new(); ranks];
                     let tile = store.tile(*from)?;
-                    bytes[rank] = tile.data.as_slice()[..tile.bytes()].to_vec();
-                    Arrival::Bytes(bytes)
+                    Arrival::of_bytes(&tile.data.as_slice()[..tile.bytes()], rank, ranks)
                 }
             });
         }
@@ -439,38 +450,49 @@ impl Arrivals {
 
     async fn receive(&mut self, mut inlet: Inlet) -> Result<()> {
         while let Some(batch) = inlet.next().await {
-            let batch = batch?;
-            for row in 0..batch.num_rows() {
-                let number = column::<UInt32Array>(&batch, 1)?.value(row) as usize;
-                let from = column::<UInt32Array>(&batch, 2)?.value(row) as usize;
-                let at = column::<UInt64Array>(&batch, 3)?.value(row) as usize;
-                let bytes = column::<LargeBinaryArray>(&batch, 4)?.value(row);
-                let arrival = self.moves.get_mut(number).ok_or_else(|| Error::internal("a tile of no move"))?;
-                arrival.take(from, at, bytes)?;
-            }
+            self.take(&batch?)?;
         }
         Ok(())
     }
 
-    fn finish(self, before: &Segment, store: &Store) -> Result<()> {
+    /// Takes messages.
+    pub(super) fn take(&mut self, batch: &RecordBatch) -> Result<()> {
+        for row in 0..batch.num_rows() {
+            let number = column::<UInt32Array>(batch, 1)?.value(row) as usize;
+            let from = column::<UInt32Array>(batch, 2)?.value(row) as usize;
+            let at = column::<UInt64Array>(batch, 3)?.value(row) as usize;
+            let bytes = column::<LargeBinaryArray>(batch, 4)?.value(row);
+            let arrival = self.moves.get_mut(number).ok_or_else(|| Error::internal("a tile of no move"))?;
+            arrival.take(from, at, bytes)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(self, before: &Segment, store: &Store) -> Result<()> {
         for (arrival, one) in self.moves.into_iter().zip(&before.moves) {
             match (arrival, one) {
                 (Arrival::Tiles { data, parts, .. }, Move::Tiles { to, dtype, .. }) => {
-                    let wanted = |part: &(Region, Option<Vec<u8>>, usize)| part.0.len() * dtype.bytes();
-                    if let Some(missing) = parts.iter().flatten().find(|part| part.2 != wanted(part)) {
-                        return Err(Error::internal(format!("only {} bytes came of {}", missing.2, missing.0)));
+                    let is_short = |part: &&Awaited| part.came != part.region.len() * dtype.bytes();
+                    if let Some(missing) = parts.iter().flatten().find(is_short) {
+                        return Err(Error::internal(format!("only {} bytes came of {}", missing.came, missing.region)));
                     }
                     store.put_tile(to, *dtype, data.into());
                 }
-                (Arrival::Bytes(bytes), Move::Folds { to, dtype, fold, .. }) => {
+                (Arrival::Bytes(parts), Move::Folds { to, dtype, fold, .. }) => {
                     let mut subtrees = Vec::new();
-                    for bytes in &bytes {
+                    for (bytes, came) in &parts {
+                        if *came != bytes.len() {
+                            return Err(Error::internal(format!(
+                                "only {came} of {} bytes came of a fold",
+                                bytes.len()
+                            )));
+                        }
                         subtrees.extend(unpacked(bytes)?);
                     }
                     store.put_tile(to, result(*dtype, *fold), together(*dtype, *fold, to.1.len(), subtrees)?);
                 }
-                (Arrival::Bytes(bytes), Move::Sums { to, dtype, .. }) => {
-                    store.put_tile(to, *dtype, added(*dtype, &to.1, bytes)?);
+                (Arrival::Bytes(parts), Move::Sums { to, dtype, .. }) => {
+                    store.put_tile(to, *dtype, added(*dtype, &to.1, parts)?);
                 }
                 _ => return Err(Error::internal("moves were mixed up")),
             }
@@ -480,12 +502,27 @@ impl Arrivals {
 }
 
 impl Arrival {
+    /// What this rank has, before others send theirs.
+    fn of_bytes(own: &[u8], rank: usize, ranks: usize) -> Self {
+        let mut parts = vec![(Vec::new(), 0); ranks];
+        parts[rank] = (own.to_vec(), own.len());
+        Self::Bytes(parts)
+    }
+
     fn take(&mut self, from: usize, at: usize, bytes: &[u8]) -> Result<()> {
         let unknown = || Error::internal(format!("a tile of rank {from} that nobody waits for"));
         match self {
-            Self::Bytes(all) => all.get_mut(from).ok_or_else(unknown)?.extend_from_slice(bytes),
+            Self::Bytes(parts) => {
+                let (all, came) = parts.get_mut(from).ok_or_else(unknown)?;
+                let end = at + bytes.len();
+                if all.len() < end {
+                    all.resize(end, 0);
+                }
+                all[at..end].copy_from_slice(bytes);
+                *came += bytes.len();
+            }
             Self::Tiles { dtype, target, data, parts } => {
-                let Some((region, waiting, came)) = parts.get_mut(from).and_then(Option::as_mut) else {
+                let Some(Awaited { region, pieces, came }) = parts.get_mut(from).and_then(Option::as_mut) else {
                     return Err(unknown());
                 };
                 let whole = region.len() * dtype.bytes();
@@ -496,10 +533,10 @@ impl Arrival {
                 if bytes.len() == whole {
                     return place(*dtype, data, target, region, Buffer::from(bytes));
                 }
-                let waiting = waiting.get_or_insert_with(|| vec![0; whole]);
-                waiting[at..at + bytes.len()].copy_from_slice(bytes);
+                pieces.resize(whole, 0);
+                pieces[at..at + bytes.len()].copy_from_slice(bytes);
                 if *came == whole {
-                    return place(*dtype, data, target, region, Buffer::from(std::mem::take(waiting)));
+                    return place(*dtype, data, target, region, Buffer::from(std::mem::take(pieces)));
                 }
             }
         }
@@ -518,18 +555,18 @@ fn place(dtype: DType, out: &mut MutableBuffer, target: &Region, region: &Region
 }
 
 /// The sum of all ranks' elements, in their order.
-fn added(dtype: DType, region: &Region, parts: Vec<Vec<u8>>) -> Result<Buffer> {
+fn added(dtype: DType, region: &Region, parts: Vec<(Vec<u8>, usize)>) -> Result<Buffer> {
     with_native!(dtype, T => {
         let mut sum: Option<super::leaf::Many> = None;
-        for part in parts {
-            if part.len() != region.len() * dtype.bytes() {
-                return Err(Error::internal(format!("{} bytes came of a sum over {region}", part.len())));
+        for (part, came) in parts {
+            if [part.len(), came] != [region.len() * dtype.bytes(); 2] {
+                return Err(Error::internal(format!("{came} bytes came of a sum over {region}")));
             }
             let part = Buffer::from_slice_ref(&part);
             let values = super::strip::Arg::Many(part.typed_data::<T>());
             match &mut sum {
-                Some(sum) => sum.add::<T>(super::Fold::Sum, values, 0),
-                None => sum = Some(super::leaf::Many::first(super::Fold::Sum, values, region.len(), 0)),
+                Some(sum) => sum.add::<T>(super::Fold::Sum, values, 1, 0),
+                None => sum = Some(super::leaf::Many::of_rows(super::Fold::Sum, values, region.len(), 1, 0)),
             }
         }
         let mut out = MutableBuffer::default();

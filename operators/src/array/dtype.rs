@@ -62,11 +62,13 @@ macro_rules! natives {
         impl Native for $native {
             const DTYPE: DType = DType::$name;
 
+            #[inline(always)]
             fn scalar(self) -> Scalar {
                 let wrap: fn($native) -> Scalar = $wrap;
                 wrap(self)
             }
 
+            #[inline(always)]
             fn of(scalar: Scalar) -> Self {
                 match scalar {
                     Scalar::Bool(v) => <$native>::from(v),
@@ -90,10 +92,12 @@ natives! {
 impl Native for u8 {
     const DTYPE: DType = DType::Bool;
 
+    #[inline(always)]
     fn scalar(self) -> Scalar {
         Scalar::Bool(self != 0)
     }
 
+    #[inline(always)]
     fn of(scalar: Scalar) -> Self {
         u8::from(match scalar {
             Scalar::Bool(v) => v,
@@ -172,11 +176,26 @@ impl fmt::Display for Scalar {
 macro_rules! with_native {
     ($dtype:expr, $native:ident => $body:expr) => {
         match $dtype {
-            $crate::array::DType::Bool => { type $native = u8; $body }
-            $crate::array::DType::I32 => { type $native = i32; $body }
-            $crate::array::DType::I64 => { type $native = i64; $body }
-            $crate::array::DType::F32 => { type $native = f32; $body }
-            $crate::array::DType::F64 => { type $native = f64; $body }
+            $crate::array::DType::Bool => {
+                type $native = u8;
+                $body
+            }
+            $crate::array::DType::I32 => {
+                type $native = i32;
+                $body
+            }
+            $crate::array::DType::I64 => {
+                type $native = i64;
+                $body
+            }
+            $crate::array::DType::F32 => {
+                type $native = f32;
+                $body
+            }
+            $crate::array::DType::F64 => {
+                type $native = f64;
+                $body
+            }
         }
     };
 }

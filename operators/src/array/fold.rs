@@ -18,8 +18,11 @@
 
 use std::fmt;
 
-/// Elements of a leaf, at most.
+/// Elements of a leaf, about.
 const LEAF: usize = 4096;
+
+/// Indices of a leaf, at least, if elements are folded side by side: putting leaves together costs as much as an index.
+const FEW: usize = 16;
 
 /// From so many elements on, one row is a leaf, or several.
 const LONG: usize = 2048;
@@ -72,14 +75,16 @@ pub struct Leaves {
     rows_each: usize,
     /// Leaves of a row.
     pieces: usize,
+    /// Elements of a row that are a leaf, if there are several.
+    piece: usize,
 }
 
 impl Leaves {
     /// Leaves of `rows` of `width` elements, each of which stands for `behind` elements that are folded side by side.
     pub fn new(rows: usize, width: usize, behind: usize) -> Self {
         let rows_each = rows_of_a_leaf(width.saturating_mul(behind));
-        let pieces = if behind > 1 { 1 } else { width.div_ceil(LEAF).max(1) };
-        Self { rows, width, rows_each, pieces }
+        let piece = (LEAF / behind.max(1)).max(FEW);
+        Self { rows, width, rows_each, pieces: width.div_ceil(piece).max(1), piece }
     }
 
     /// How many there are.
@@ -92,6 +97,11 @@ impl Leaves {
         row.div_ceil(self.rows_each) * self.pieces
     }
 
+    /// The row in which a leaf begins, or the end of the rows.
+    pub fn row(&self, leaf: usize) -> usize {
+        (leaf / self.pieces * self.rows_each).min(self.rows)
+    }
+
     /// Where a leaf's elements begin and end.
     pub fn elements(&self, leaf: usize) -> (usize, usize) {
         let (group, piece) = (leaf / self.pieces, leaf % self.pieces);
@@ -99,7 +109,7 @@ impl Leaves {
         if self.pieces == 1 {
             return (row * self.width, end * self.width);
         }
-        (row * self.width + piece * LEAF, row * self.width + ((piece + 1) * LEAF).min(self.width))
+        (row * self.width + piece * self.piece, row * self.width + ((piece + 1) * self.piece).min(self.width))
     }
 }
 
@@ -170,16 +180,25 @@ mod tests {
 
     #[test]
     fn leaves_are_all_elements_once_and_do_not_split_rows_that_are_short() {
-        for (rows, width, behind) in
-            [(1, 1, 1), (5000, 1, 1), (10, 3000, 1), (10, 10_000, 1), (7, 300, 1), (0, 3, 1), (9, 100, 7), (4, 0, 1)]
-        {
+        for (rows, width, behind) in [
+            (1, 1, 1),
+            (5000, 1, 1),
+            (10, 3000, 1),
+            (10, 10_000, 1),
+            (7, 300, 1),
+            (0, 3, 1),
+            (9, 100, 7),
+            (4, 0, 1),
+            (3, 9000, 5),
+            (2, 40, 4000),
+        ] {
             let leaves = Leaves::new(rows, width, behind);
             let mut next = 0;
             for leaf in 0..leaves.count() {
                 let (from, to) = leaves.elements(leaf);
                 assert_eq!(from, next, "{leaves:?} {leaf}");
-                assert!(to - from <= LEAF || behind > 1);
-                assert!(from % width.max(1) == 0 || width >= LONG);
+                assert!((to - from) * behind <= LEAF || to - from <= FEW);
+                assert!(from % width.max(1) == 0 || width * behind >= LONG);
                 next = to;
             }
             assert_eq!(next, rows * width, "{leaves:?}");

@@ -49,22 +49,18 @@ impl<T: Kernels> One<T> {
     }
 
     fn of_values(fold: Fold, values: &[T], place: usize) -> Self {
-        if fold.is_place() {
-            let mut best = Self { value: values[0], place: place as i64 };
-            for (at, &value) in values.iter().enumerate().skip(1) {
-                if comes_before(fold, value, best.value) {
-                    best = Self { value, place: (place + at) as i64 };
-                }
-            }
-            return best;
-        }
         let value = match fold {
             Fold::Sum => lanes(values, |a, b| T::fold(Fold::Sum, a, b)),
             Fold::Product => lanes(values, |a, b| T::fold(Fold::Product, a, b)),
-            Fold::Minimum => lanes(values, |a, b| T::fold(Fold::Minimum, a, b)),
-            _ => lanes(values, |a, b| T::fold(Fold::Maximum, a, b)),
+            Fold::Minimum | Fold::ArgMinimum => lanes(values, |a, b| T::fold(Fold::Minimum, a, b)),
+            Fold::Maximum | Fold::ArgMaximum => lanes(values, |a, b| T::fold(Fold::Maximum, a, b)),
         };
-        Self { value, place: 0 }
+        if !fold.is_place() {
+            return Self { value, place: 0 };
+        }
+        // The extreme in vectors, then its first place: twice as fast as both in one. NaN spreads, so if there is one it is NaN.
+        let first = values.iter().position(|&one| one == value || one.is_nan() && value.is_nan());
+        Self { value, place: (place + first.unwrap_or(0)) as i64 }
     }
 
     /// As bytes.
@@ -100,7 +96,7 @@ fn lanes<T: Copy>(values: &[T], join: impl Fn(T, T) -> T) -> T {
     };
     vectorized(
         #[inline(always)]
-        || {
+        move || {
             let mut lanes = *first;
             for block in blocks {
                 for lane in 0..LANES {
@@ -137,43 +133,61 @@ impl Many {
         Self { values: memory, places: if fold.is_place() { vec![0; values.len()] } else { Vec::new() } }
     }
 
-    /// The first elements, which are at `place`.
-    pub fn first<T: Kernels>(fold: Fold, values: Arg<'_, T>, len: usize, place: usize) -> Self {
-        let mut many = match values {
-            Arg::Many(values) => Self::of(fold, values),
-            Arg::One(one) => Self::of(fold, &vec![one; len]),
-        };
-        many.places.iter_mut().for_each(|slot| *slot = place as i64);
+    /// Rows of `len` elements, folded into one; the first is at `place`.
+    pub fn of_rows<T: Kernels>(fold: Fold, values: Arg<'_, T>, len: usize, rows: usize, place: usize) -> Self {
+        let mut many = Self::of::<T>(fold, &[]);
+        many.refill(fold, values, len, rows, place);
         many
     }
 
-    /// Adds later elements, which are at `place`.
-    pub fn add<T: Kernels>(&mut self, fold: Fold, values: Arg<'_, T>, place: usize) {
+    /// Likewise, in the memory of others.
+    pub fn refill<T: Kernels>(&mut self, fold: Fold, values: Arg<'_, T>, len: usize, rows: usize, place: usize) {
+        self.values.clear();
+        let rest = match values {
+            Arg::Many(values) => {
+                self.values.extend_from_slice(&values[..len]);
+                Arg::Many(&values[len..])
+            }
+            Arg::One(one) => {
+                self.values.extend_from_slice(&vec![one; len]);
+                values
+            }
+        };
+        self.places.clear();
+        self.places.resize(if fold.is_place() { len } else { 0 }, place as i64);
+        self.add(fold, rest, rows - 1, place + 1);
+    }
+
+    /// Adds rows of later elements, the first at `place`.
+    pub fn add<T: Kernels>(&mut self, fold: Fold, values: Arg<'_, T>, rows: usize, place: usize) {
         let mine = self.values.typed_data_mut::<T>();
         if fold.is_place() {
-            for (at, (best, slot)) in mine.iter_mut().zip(&mut self.places).enumerate() {
-                let value = match values {
-                    Arg::Many(values) => values[at],
-                    Arg::One(one) => one,
-                };
-                if comes_before(fold, value, *best) {
-                    (*best, *slot) = (value, place as i64);
+            let len = mine.len();
+            for row in 0..rows {
+                for (at, (best, slot)) in mine.iter_mut().zip(&mut self.places).enumerate() {
+                    let value = match values {
+                        Arg::Many(values) => values[row * len + at],
+                        Arg::One(one) => one,
+                    };
+                    if comes_before(fold, value, *best) {
+                        (*best, *slot) = (value, (place + row) as i64);
+                    }
                 }
             }
             return;
         }
         match fold {
-            Fold::Sum => each(mine, values, |a, b| T::fold(Fold::Sum, a, b)),
-            Fold::Product => each(mine, values, |a, b| T::fold(Fold::Product, a, b)),
-            Fold::Minimum => each(mine, values, |a, b| T::fold(Fold::Minimum, a, b)),
-            _ => each(mine, values, |a, b| T::fold(Fold::Maximum, a, b)),
+            Fold::Sum => each(mine, values, rows, |a, b| T::fold(Fold::Sum, a, b)),
+            Fold::Product => each(mine, values, rows, |a, b| T::fold(Fold::Product, a, b)),
+            Fold::Minimum => each(mine, values, rows, |a, b| T::fold(Fold::Minimum, a, b)),
+            _ => each(mine, values, rows, |a, b| T::fold(Fold::Maximum, a, b)),
         }
     }
 
     /// Both in one; `other` is of later elements.
     pub fn join<T: Kernels>(mut self, fold: Fold, other: Self) -> Self {
         if !fold.is_place() {
-            self.add::<T>(fold, Arg::Many(other.values.typed_data()), 0);
+            self.add::<T>(fold, Arg::Many(other.values.typed_data()), 1, 0);
             return self;
         }
         let mine = self.values.typed_data_mut::<T>().iter_mut().zip(&mut self.places);
@@ -224,12 +238,25 @@ impl Many {
 }
 
 #[inline(always)]
-fn each<T: Copy>(mine: &mut [T], values: Arg<'_, T>, join: impl Fn(T, T) -> T) {
+fn each<T: Copy>(mine: &mut [T], values: Arg<'_, T>, rows: usize, join: impl Fn(T, T) -> T) {
+    let len = mine.len().max(1);
     vectorized(
         #[inline(always)]
-        || match values {
-            Arg::Many(values) => mine.iter_mut().zip(values).for_each(|(mine, &value)| *mine = join(*mine, value)),
-            Arg::One(one) => mine.iter_mut().for_each(|mine| *mine = join(*mine, one)),
+        move || match values {
+            Arg::Many(values) => {
+                for row in values.chunks_exact(len) {
+                    for (mine, &value) in mine.iter_mut().zip(row) {
+                        *mine = join(*mine, value);
+                    }
+                }
+            }
+            Arg::One(one) => {
+                for _ in 0..rows {
+                    for mine in mine.iter_mut() {
+                        *mine = join(*mine, one);
+                    }
+                }
+            }
         },
     );
 }

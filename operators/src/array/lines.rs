@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::ops::Range;
 
 use arrow::buffer::{Buffer, MutableBuffer};
 use rayon::prelude::*;
@@ -12,6 +13,9 @@ use super::strip::Kernels;
 
 /// Elements of a task.
 const TASK: usize = 1 << 15;
+
+/// Columns that are read at once: a cache line or two of a row.
+const COLUMNS: usize = 16;
 
 /// What is made of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,8 +48,8 @@ impl fmt::Display for Line {
     }
 }
 
-/// Makes something of each line along `axis` of a row-major array. Lines are taken side by side by workers; of one line alone a sort
-/// uses all of them.
+/// Makes something of each line along `axis` of a row-major array. Lines are taken by workers; of one line alone a sort uses all of
+/// them.
 pub fn along(line: Line, dtype: DType, shape: &[usize], axis: usize, data: &Buffer) -> Buffer {
     let (extent, behind) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
     let elements = shape.iter().product::<usize>();
@@ -58,15 +62,15 @@ pub fn along(line: Line, dtype: DType, shape: &[usize], axis: usize, data: &Buff
         match line {
             Line::ArgSort => each_line(data, out.typed_data_mut::<i64>(), extent, behind, arg_sorted::<T>),
             Line::Sort => each_line(data, out.typed_data_mut::<T>(), extent, behind, sorted::<T>),
-            Line::RunningSum => each_line(data, out.typed_data_mut::<T>(), extent, behind, |from, to| running(Fold::Sum, from, to)),
-            Line::RunningProduct => each_line(data, out.typed_data_mut::<T>(), extent, behind, |from, to| running(Fold::Product, from, to)),
+            Line::RunningSum => running(data, out.typed_data_mut::<T>(), extent, behind, |a, b| T::fold(Fold::Sum, a, b)),
+            Line::RunningProduct => running(data, out.typed_data_mut::<T>(), extent, behind, |a, b| T::fold(Fold::Product, a, b)),
         }
     });
     out.into()
 }
 
 /// Calls `make` for each line, copied into one piece where its elements are apart.
-fn each_line<T: Kernels, R: Copy + Default + Send>(
+fn each_line<T: Kernels, R: Copy + Default + Send + Sync>(
     data: &[T],
     out: &mut [R],
     extent: usize,
@@ -74,27 +78,57 @@ fn each_line<T: Kernels, R: Copy + Default + Send>(
     make: impl Fn(&[T], &mut [R]) + Sync,
 ) {
     let plane = extent * behind;
-    if behind == 1 {
-        let together = (TASK / plane).max(1) * plane;
-        return out.par_chunks_mut(together).zip(data.par_chunks(together)).for_each(|(out, data)| {
-            out.chunks_mut(plane).zip(data.chunks(plane)).for_each(|(out, data)| make(data, out));
-        });
-    }
     let together = (TASK / plane).max(1) * plane;
+    if behind > 1 && plane > TASK {
+        let planes = out.chunks_mut(plane).zip(data.chunks(plane));
+        return planes.for_each(|(out, data)| large_plane(data, out, extent, behind, &make));
+    }
     out.par_chunks_mut(together).zip(data.par_chunks(together)).for_each(|(out, data)| {
-        let (mut from, mut to) = (vec![T::default(); extent], vec![R::default(); extent]);
         for (out, data) in out.chunks_mut(plane).zip(data.chunks(plane)) {
-            for column in 0..behind {
-                for (at, slot) in from.iter_mut().enumerate() {
-                    *slot = data[at * behind + column];
-                }
-                make(&from, &mut to);
-                for (at, &value) in to.iter().enumerate() {
-                    out[at * behind + column] = value;
-                }
+            if behind == 1 {
+                make(data, out);
+                continue;
+            }
+            let made = columns(data, extent, behind, 0..behind, &make);
+            for (at, row) in out.chunks_mut(behind).enumerate() {
+                row.iter_mut().enumerate().for_each(|(column, slot)| *slot = made[column * extent + at]);
             }
         }
     });
+}
+
+/// The columns of one large plane: a few of them are made at a time, so that whole cache lines are read, and rows are written.
+fn large_plane<T: Kernels, R: Copy + Default + Send + Sync>(
+    data: &[T],
+    out: &mut [R],
+    extent: usize,
+    behind: usize,
+    make: &(impl Fn(&[T], &mut [R]) + Sync),
+) {
+    let blocks = (0..behind).into_par_iter().step_by(COLUMNS);
+    let blocks = blocks.map(|first| columns(data, extent, behind, first..behind.min(first + COLUMNS), make));
+    let blocks = blocks.collect::<Vec<_>>();
+    out.par_chunks_mut(behind).with_min_len((TASK / behind).max(1)).enumerate().for_each(|(at, row)| {
+        for (row, made) in row.chunks_mut(COLUMNS).zip(&blocks) {
+            row.iter_mut().enumerate().for_each(|(column, slot)| *slot = made[column * extent + at]);
+        }
+    });
+}
+
+/// What is made of some columns of a plane, one behind the other.
+fn columns<T: Kernels, R: Copy + Default>(
+    data: &[T],
+    extent: usize,
+    behind: usize,
+    which: Range<usize>,
+    make: &impl Fn(&[T], &mut [R]),
+) -> Vec<R> {
+    let (mut from, mut to) = (vec![T::default(); extent * which.len()], vec![R::default(); extent * which.len()]);
+    for (at, row) in data.chunks(behind).enumerate() {
+        row[which.clone()].iter().enumerate().for_each(|(column, &value)| from[column * extent + at] = value);
+    }
+    from.chunks(extent).zip(to.chunks_mut(extent)).for_each(|(from, to)| make(from, to));
+    to
 }
 
 /// Ascending, NaN last.
@@ -113,12 +147,28 @@ fn arg_sorted<T: Kernels>(from: &[T], to: &mut [i64]) {
     if to.len() > TASK { to.par_sort_by(by_value) } else { to.sort_by(by_value) }
 }
 
-/// One element after the other, as NumPy does it.
-fn running<T: Kernels>(fold: Fold, from: &[T], to: &mut [T]) {
-    let mut so_far = from[0];
-    to[0] = so_far;
-    for (slot, &value) in to[1..].iter_mut().zip(&from[1..]) {
-        so_far = T::fold(fold, so_far, value);
-        *slot = so_far;
-    }
+/// One element after the other, as NumPy does it; what is behind them side by side, as it lies in memory.
+fn running<T: Kernels>(data: &[T], out: &mut [T], extent: usize, behind: usize, join: impl Fn(T, T) -> T + Sync) {
+    let plane = extent * behind;
+    let together = (TASK / plane).max(1) * plane;
+    out.par_chunks_mut(together).zip(data.par_chunks(together)).for_each(|(out, data)| {
+        for (out, data) in out.chunks_mut(plane).zip(data.chunks(plane)) {
+            if behind == 1 {
+                let mut so_far = data[0];
+                out[0] = so_far;
+                for (slot, &value) in out[1..].iter_mut().zip(&data[1..]) {
+                    so_far = join(so_far, value);
+                    *slot = so_far;
+                }
+                continue;
+            }
+            out[..behind].copy_from_slice(&data[..behind]);
+            for first in (behind..plane).step_by(behind) {
+                let (before, row) = out[first - behind..].split_at_mut(behind);
+                for ((slot, &so_far), &value) in row.iter_mut().zip(before.iter()).zip(&data[first..]) {
+                    *slot = join(so_far, value);
+                }
+            }
+        }
+    });
 }

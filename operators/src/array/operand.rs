@@ -7,6 +7,9 @@ use bireme_engine::error::{Error, Result};
 
 use super::dtype::{DType, Native, Scalar, with_native};
 
+/// Axes that lie apart, at most: NumPy has no more either.
+const AXES: usize = 64;
+
 /// An input of a loop: elements in a buffer, by `offset + Σ index · stride` over the loop's axes.
 #[derive(Clone, Debug)]
 pub struct Operand {
@@ -20,7 +23,7 @@ impl Operand {
     /// An input of a loop of `shape`, of which the elements with a first index in `rows` are read.
     ///
     /// # Errors
-    /// An index of these lies outside of the buffer: always a bug of ours.
+    /// A user's error if there are too many axes. An index lies outside of the buffer: always a bug of ours.
     pub fn new(
         dtype: DType,
         data: Buffer,
@@ -42,6 +45,9 @@ impl Operand {
                 Some(before) if before.1 == stride * extent as isize => *before = (before.0 * extent, stride),
                 _ => axes.push((extent, stride)),
             }
+        }
+        if axes.len() > AXES {
+            return Err(Error::user(format!("an array with more than {AXES} axes that lie apart")));
         }
         let elements = (data.len() / dtype.bytes()) as isize;
         let any = !rows.is_empty() && shape.iter().skip(1).all(|&extent| extent > 0) || shape.is_empty();
@@ -85,8 +91,8 @@ impl Operand {
         // The index along each axis of the first element.
         let mut rest = start / extent.max(1);
         let mut at = self.offset;
-        let mut indices = [0_usize; 32];
-        let indices = &mut indices[..outer.len().min(32)];
+        let mut indices = [0_usize; AXES];
+        let indices = &mut indices[..outer.len()];
         for (index, &(extent, stride)) in indices.iter_mut().zip(outer).rev() {
             (*index, rest) = (rest % extent.max(1), rest / extent.max(1));
             at += *index as isize * stride;

@@ -147,7 +147,7 @@ impl Loop {
         lines
     }
 
-    /// How many of the elements' bytes are worth a thread of their own: below, calling workers costs more than it saves.
+    /// The work of one element, in plain instructions.
     pub fn weight(&self) -> usize {
         let heavy = |instruction: &Instr| match instruction {
             Instr::Unary(unary, _) if *unary > Unary::Sqrt && *unary < Unary::Floor => 16,

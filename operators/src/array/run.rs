@@ -6,20 +6,21 @@
 //! ```
 //!
 //! Where folded axes are not the last ones, their elements are taken side by side: a strip of what is behind them is folded element
-//! by element, so that memory is read as it lies.
+//! by element, so that memory is read as it lies. If little is behind them, a strip holds several rows of it.
 
 use std::ops::Range;
 
 use arrow::buffer::{Buffer, MutableBuffer};
-use bireme_engine::error::Result;
+use bireme_engine::error::{Error, Result};
 use rayon::prelude::*;
 
 use super::dtype::{DType, Native as _, Scalar, with_native};
 use super::fold::{Fold, Leaves, Tree};
 use super::leaf::{Many, One, result};
+use super::memory::unwritten;
 use super::operand::Operand;
 use super::program::{Loop, Reduction};
-use super::strip::{Arg, Compiled, Kernels, STRIP, Scratch};
+use super::strip::{Arg, Compiled, Kernels, STRIP, Scratch, Stores};
 
 /// Work, in instructions on one element, below which workers are not called.
 const ALONE: usize = 1 << 16;
@@ -51,22 +52,30 @@ pub type Subtree = (u32, usize, Buffer);
 /// Runs a loop over the elements whose first index is in `rows` (0..1 without axes).
 ///
 /// # Errors
-/// An input has not the elements that the loop reads: always a bug of ours.
+/// The rows are not the loop's, or its folds' leaves are not in one piece: always a bug of ours.
 pub fn run(looped: &Loop, rows: &Range<usize>, operands: &[Operand], numbers: &[Scalar]) -> Result<Ran> {
+    if rows.start > rows.end || rows.end > looped.shape.first().copied().unwrap_or(1) {
+        return Err(Error::internal(format!("rows {rows:?} of a loop over {:?}", looped.shape)));
+    }
     let compiled = Compiled::new(looped, operands, numbers);
     let width = looped.shape.iter().skip(1).product::<usize>();
     let part = rows.start * width..rows.end * width;
     let types = looped.types();
-    let of_value = |&value: &usize| MutableBuffer::from_len_zeroed(part.len() * types[value].bytes());
-    let mut stores = looped.stores.iter().map(of_value).collect::<Vec<_>>();
-    let addresses = stores.iter_mut().map(|store| Address(store.as_mut_ptr())).collect::<Vec<_>>();
-    let pass = Pass { looped, compiled: &compiled, types: &types, rows, part, stores: &addresses };
+    let bytes = |value: usize| part.len() * types[value].bytes();
+    let mut stores = looped.stores.iter().map(|&value| unwritten(bytes(value))).collect::<Vec<_>>();
+    let addresses = stores.iter_mut().map(MutableBuffer::as_mut_ptr).collect();
+    let memory = Stores { first: part.start, addresses };
+    let pass = Pass { looped, compiled: &compiled, types: &types, rows, part: part.clone(), stores: &memory };
     let folds = if looped.reductions.is_empty() {
         pass.elements();
         Vec::new()
     } else {
         pass.folds()?
     };
+    for (store, &value) in stores.iter_mut().zip(&looped.stores) {
+        // SAFETY: there is room for so many bytes, and strips have written all of them: strips cover the part, with folds as without.
+        unsafe { store.set_len(bytes(value)) };
+    }
     Ok(Ran { stores: stores.into_iter().map(Buffer::from).collect(), folds })
 }
 
@@ -74,12 +83,7 @@ pub fn run(looped: &Loop, rows: &Range<usize>, operands: &[Operand], numbers: &[
 ///
 /// # Errors
 /// What came does not fit: always a bug of ours.
-pub fn together(
-    dtype: DType,
-    fold: Fold,
-    results: usize,
-    parts: impl IntoIterator<Item = Subtree>,
-) -> Result<Buffer> {
+pub fn together(dtype: DType, fold: Fold, results: usize, parts: impl IntoIterator<Item = Subtree>) -> Result<Buffer> {
     let mut out = MutableBuffer::with_capacity(results * result(dtype, fold).bytes());
     with_native!(dtype, T => {
         let join = |a: Many, b: Many| a.join::<T>(fold, b);
@@ -95,15 +99,6 @@ pub fn together(
     Ok(out.into())
 }
 
-/// The memory of a stored value, for workers that write to different parts of it.
-#[derive(Clone, Copy)]
-struct Address(*mut u8);
-
-// SAFETY: workers write to parts of it that do not overlap, and nobody reads meanwhile.
-unsafe impl Send for Address {}
-// SAFETY: as above.
-unsafe impl Sync for Address {}
-
 /// One run of a loop.
 struct Pass<'a> {
     looped: &'a Loop,
@@ -112,7 +107,7 @@ struct Pass<'a> {
     rows: &'a Range<usize>,
     /// The rank's elements, row-major.
     part: Range<usize>,
-    stores: &'a [Address],
+    stores: &'a Stores,
 }
 
 /// Which results and which leaves of each are a rank's.
@@ -143,15 +138,21 @@ impl Pass<'_> {
 
     /// Computes a strip and stores what is kept.
     fn strip(&self, scratch: &mut Scratch, start: usize, len: usize) {
-        self.compiled.evaluate(scratch, start, len);
-        for (&value, address) in self.looped.stores.iter().zip(self.stores) {
+        self.compiled.evaluate(scratch, self.stores, start, len);
+        for (number, &value) in self.looped.stores.iter().enumerate() {
+            // Numbers and inputs that are stored as they are, and what is stored twice.
+            let first = self.looped.stores.iter().position(|&one| one == value);
+            if self.compiled.writes(value) && first == Some(number) {
+                continue;
+            }
             with_native!(self.types[value], T => {
                 // SAFETY: the memory has an element for each of `part` and is aligned for all types; `start..start + len` is within
                 // `part`, and no two strips have an element in common.
                 let out = unsafe {
-                    std::slice::from_raw_parts_mut(address.0.cast::<T>().add(start - self.part.start), len)
+                    let address = self.stores.addresses[number].cast::<T>().add(start - self.part.start);
+                    std::slice::from_raw_parts_mut(address, len)
                 };
-                match self.compiled.values::<T>(scratch, value, start, len) {
+                match self.compiled.values::<T>(scratch, self.stores, value, start, len) {
                     Arg::Many(values) => out.copy_from_slice(values),
                     Arg::One(one) => out.fill(one),
                 }
@@ -177,18 +178,28 @@ impl Pass<'_> {
         let first = self.looped.shape[from..to].first().copied().unwrap_or(1);
         let leaves = Leaves::new(first, folded / first.max(1), behind);
         let partial = from == 0 && to > 0;
+        let rows = [self.rows.start, self.rows.end];
+        let ends = if partial { rows.map(|row| leaves.row(leaves.of_row(row))) } else { rows };
+        if ends != rows || to == 0 && !self.looped.shape.is_empty() {
+            // Elements of other ranks' leaves have no place in this one's memory.
+            return Err(Error::internal(format!(
+                "rows {rows:?} of a loop over {:?} that folds {from}..{to}",
+                self.looped.shape
+            )));
+        }
         let outer = if from == 0 {
             0..1
         } else {
             let width = before / self.looped.shape[0].max(1);
             self.rows.start * width..self.rows.end * width
         };
-        let own = if partial { leaves.of_row(self.rows.start)..leaves.of_row(self.rows.end) } else { 0..leaves.count() };
+        let own =
+            if partial { leaves.of_row(self.rows.start)..leaves.of_row(self.rows.end) } else { 0..leaves.count() };
         let cut = Cut { leaves, outer, own, partial };
-        let short = behind == 1 && folded < STRIP / 2 && !partial;
+        let plane = folded * behind;
         let mut parts = match behind {
-            _ if folded == 0 && !partial => Vec::new(),
-            _ if short => return Ok(self.short_runs(&cut, folded)),
+            _ if plane == 0 && !partial => Vec::new(),
+            _ if plane < STRIP / 2 && !partial => return Ok(self.short_runs(&cut, folded, behind)),
             1 => self.runs(&cut, folded),
             _ => self.side_by_side(&cut, folded, behind),
         };
@@ -225,7 +236,7 @@ impl Pass<'_> {
             self.strip(scratch, base + at, len);
             for (so_far, reduction) in bits.iter_mut().zip(&self.looped.reductions) {
                 with_native!(self.types[reduction.value], T => {
-                    let values = self.compiled.values::<T>(scratch, reduction.value, base + at, len);
+                    let values = self.compiled.values::<T>(scratch, self.stores, reduction.value, base + at, len);
                     let next = One::of_run(reduction.fold, values, len, at);
                     let one = so_far.map_or(next, |(bits, place)| {
                         One { value: of_bits::<T>(bits), place }.join(reduction.fold, next)
@@ -244,25 +255,33 @@ impl Pass<'_> {
         }
     }
 
-    /// Folds runs of which several are in a strip.
-    fn short_runs(&self, cut: &Cut, folded: usize) -> Vec<Folded> {
-        let (outer, together) = (&cut.outer, STRIP / folded);
-        let each = (self.elements_of_a_task() / (together * folded)).max(1) * together;
+    /// Folds what is so short that several are in a strip.
+    fn short_runs(&self, cut: &Cut, folded: usize, behind: usize) -> Vec<Folded> {
+        let (outer, plane) = (&cut.outer, folded * behind);
+        let together = STRIP / plane;
+        let each = (self.elements_of_a_task() / (together * plane)).max(1) * together;
         let ran = self.tasks(outer.len().div_ceil(each), |task, scratch| {
             let mut out = self.looped.reductions.iter().map(|_| MutableBuffer::default()).collect::<Vec<_>>();
+            let mut rows = Many::of::<u8>(Fold::Sum, &[]);
             let (from, to) = (outer.start + task * each, outer.end.min(outer.start + (task + 1) * each));
             for run in (from..to).step_by(together) {
                 let runs = together.min(to - run);
-                self.strip(scratch, run * folded, runs * folded);
+                self.strip(scratch, run * plane, runs * plane);
                 for (out, reduction) in out.iter_mut().zip(&self.looped.reductions) {
                     with_native!(self.types[reduction.value], T => {
-                        let values = self.compiled.values::<T>(scratch, reduction.value, run * folded, runs * folded);
+                        let values = self.compiled.values::<T>(scratch, self.stores, reduction.value, run * plane, runs * plane);
                         for run in 0..runs {
                             let values = match values {
-                                Arg::Many(values) => Arg::Many(&values[run * folded..(run + 1) * folded]),
+                                Arg::Many(values) => Arg::Many(&values[run * plane..(run + 1) * plane]),
                                 one @ Arg::One(_) => one,
                             };
-                            One::of_run(reduction.fold, values, folded, 0).write(reduction.fold, out);
+                            match behind {
+                                1 => One::of_run(reduction.fold, values, folded, 0).write(reduction.fold, out),
+                                _ => {
+                                    rows.refill(reduction.fold, values, behind, folded, 0);
+                                    rows.write(out);
+                                }
+                            }
                         }
                     });
                 }
@@ -280,6 +299,8 @@ impl Pass<'_> {
     /// Folds axes behind which there are elements.
     fn side_by_side(&self, cut: &Cut, folded: usize, behind: usize) -> Vec<Part> {
         let (own, strips) = (&cut.own, behind.div_ceil(STRIP));
+        // Where a strip is all that is behind, the strips of neighbouring indices are one.
+        let together = if strips == 1 { STRIP / behind } else { 1 };
         let run = self.part.len() / (cut.outer.len() * strips * own.len()).max(1);
         let each = (self.elements_of_a_task() / run.max(1)).clamp(1, own.len().max(1));
         let pieces = own.len().div_ceil(each);
@@ -291,15 +312,15 @@ impl Pass<'_> {
             for leaf in own.start + piece * each..own.end.min(own.start + (piece + 1) * each) {
                 let (start, end) = cut.leaves.elements(leaf);
                 let mut nodes: Vec<Option<Many>> = self.looped.reductions.iter().map(|_| None).collect();
-                for index in start..end {
-                    let at = (outer * folded + index) * behind + column;
-                    self.strip(scratch, at, len);
+                for index in (start..end).step_by(together) {
+                    let (at, rows) = ((outer * folded + index) * behind + column, together.min(end - index));
+                    self.strip(scratch, at, rows * len);
                     for (node, reduction) in nodes.iter_mut().zip(&self.looped.reductions) {
                         with_native!(self.types[reduction.value], T => {
-                            let values = self.compiled.values::<T>(scratch, reduction.value, at, len);
+                            let values = self.compiled.values::<T>(scratch, self.stores, reduction.value, at, rows * len);
                             match node {
-                                Some(node) => node.add::<T>(reduction.fold, values, index),
-                                None => *node = Some(Many::first::<T>(reduction.fold, values, len, index)),
+                                Some(node) => node.add::<T>(reduction.fold, values, rows, index),
+                                None => *node = Some(Many::of_rows::<T>(reduction.fold, values, len, rows, index)),
                             }
                         });
                     }
@@ -323,7 +344,8 @@ impl Pass<'_> {
         for part in parts {
             match all.last_mut() {
                 Some(last) if last.place == part.place => {
-                    for ((tree, other), reduction) in last.trees.iter_mut().zip(part.trees).zip(&self.looped.reductions) {
+                    for ((tree, other), reduction) in last.trees.iter_mut().zip(part.trees).zip(&self.looped.reductions)
+                    {
                         with_native!(self.types[reduction.value], T => {
                             tree.append(other, |a, b| a.join::<T>(reduction.fold, b));
                         });

@@ -19,7 +19,8 @@ pub fn take(tile: &Tile, axis: usize, extent: usize, indices: &[i64]) -> Result<
     for &index in indices {
         let place = if index < 0 { index + extent as i64 } else { index };
         let place = usize::try_from(place).ok().filter(|&place| place < extent);
-        let place = place.ok_or_else(|| Error::user(format!("index {index} is outside of axis {axis}, which has {extent}")))?;
+        let place =
+            place.ok_or_else(|| Error::user(format!("index {index} is outside of axis {axis}, which has {extent}")))?;
         let here = place.checked_sub(first).filter(|&place| place < shape[axis]);
         places.push(here.ok_or_else(|| Error::internal(format!("index {index} of axis {axis} is on another rank")))?);
     }
@@ -47,13 +48,7 @@ pub fn compress(dtype: DType, data: &Buffer, mask: &[u8]) -> Buffer {
 ///
 /// # Errors
 /// The region is not within the target: always a bug of ours.
-pub fn put(
-    dtype: DType,
-    out: &mut MutableBuffer,
-    target: &Region,
-    region: &Region,
-    operand: &Operand,
-) -> Result<()> {
+pub fn put(dtype: DType, out: &mut MutableBuffer, target: &Region, region: &Region, operand: &Operand) -> Result<()> {
     if !region.is_within(target) {
         return Err(Error::internal(format!("{region} is not within {target}")));
     }

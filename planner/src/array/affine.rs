@@ -116,7 +116,8 @@ impl Affine {
                 // start + step · index is within rows: with negative steps counted from behind.
                 let (low, high) = if step > 0 { (rows.start, rows.end) } else { (-(rows.end - 1), -(rows.start - 1)) };
                 let (start, step) = if step > 0 { (start, step) } else { (-start, -step) };
-                let first_at = |bound: isize| (bound - start + step - 1).div_euclid(step).clamp(0, shape[axis] as isize) as usize;
+                let first_at =
+                    |bound: isize| (bound - start + step - 1).div_euclid(step).clamp(0, shape[axis] as isize) as usize;
                 part[axis] = first_at(low)..first_at(high).max(first_at(low));
             }
             None if self.start.first().is_some_and(|start| !rows.contains(start)) => return Region::empty(shape.len()),

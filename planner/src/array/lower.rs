@@ -16,6 +16,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bireme_engine::error::{Error, Result};
 use bireme_operators::array::{
@@ -34,7 +35,7 @@ pub struct ArrayPlan {
     /// How many slots there are; the first are the inputs, in the sketch's order.
     pub slots: usize,
     /// What is done, in order.
-    pub segments: Vec<Segment>,
+    pub segments: Arc<Vec<Segment>>,
     /// What is said of each segment; the same on every rank.
     pub lines: Vec<Vec<String>>,
     /// The slots of the entries that are kept.
@@ -72,7 +73,9 @@ fn flat_reshapes(sketch: &Sketch, places: Places) -> (Sketch, Vec<usize>) {
     for entry in &sketch.entries {
         let mut entry = entry.clone();
         entry.operands.iter_mut().for_each(|operand| *operand = new[*operand]);
-        if entry.op == Op::Reshape && places.cuts(&entry.shape) | entry.operands.iter().any(|&of| places.cuts(&flat.entries[of].shape)) {
+        if entry.op == Op::Reshape
+            && places.cuts(&entry.shape) | entry.operands.iter().any(|&of| places.cuts(&flat.entries[of].shape))
+        {
             let shape = vec![entry.shape.iter().product()];
             let between = Entry { op: Op::Reshape, shape, kept: Keep::No, ..entry.clone() };
             flat.entries.push(between);
@@ -208,7 +211,9 @@ impl<'a> Lowering<'a> {
             for &operand in &entry.operands {
                 let same_level = self.levels[operand] == self.levels[number];
                 let inline = match &entry.op {
-                    op if op.is_pointwise() => self.is_inline(operand, &entry.shape) && (same_level || self.is_free(operand)),
+                    op if op.is_pointwise() => {
+                        self.is_inline(operand, &entry.shape) && (same_level || self.is_free(operand))
+                    }
                     Op::Reduce(..) => self.entry(operand).op.is_pointwise() && same_level,
                     _ => false,
                 };
@@ -229,7 +234,8 @@ impl<'a> Lowering<'a> {
     fn level(&mut self, level: usize) -> Result<()> {
         self.copies.clear();
         let (mut steps, mut lines) = (Vec::new(), Vec::new());
-        let entries = (0..self.sketch.entries.len()).filter(|&number| self.levels[number] == level && self.stored[number]);
+        let entries =
+            (0..self.sketch.entries.len()).filter(|&number| self.levels[number] == level && self.stored[number]);
         let entries = entries.filter(|&number| self.slots[number].is_none()).collect::<Vec<_>>();
         // Loops by shape and folded axes. What is stored goes with the first fold over its shape.
         let mut loops: BTreeMap<(Vec<usize>, Option<(usize, usize)>), Vec<usize>> = BTreeMap::new();
@@ -353,7 +359,13 @@ impl<'a> Lowering<'a> {
     }
 
     /// A slot that has exactly these elements of an entry, row-major.
-    fn compact(&mut self, number: usize, regions: Vec<Region>, steps: &mut Vec<Step>, lines: &mut Vec<String>) -> Result<Slot> {
+    fn compact(
+        &mut self,
+        number: usize,
+        regions: Vec<Region>,
+        steps: &mut Vec<Step>,
+        lines: &mut Vec<String>,
+    ) -> Result<Slot> {
         if let Some(slot) = self.slots[number]
             && self.regions[slot] == regions
         {
@@ -524,7 +536,13 @@ impl<'a> Lowering<'a> {
     }
 
     /// A product: cut along the index that moves least.
-    fn contract(&mut self, number: usize, einsum: &Einsum, steps: &mut Vec<Step>, lines: &mut Vec<String>) -> Result<()> {
+    fn contract(
+        &mut self,
+        number: usize,
+        einsum: &Einsum,
+        steps: &mut Vec<Step>,
+        lines: &mut Vec<String>,
+    ) -> Result<()> {
         let entry = self.entry(number);
         let shapes = entry.operands.iter().map(|&operand| self.entry(operand).shape.clone()).collect::<Vec<_>>();
         let ways = self.ways(number, einsum);
@@ -555,13 +573,25 @@ impl<'a> Lowering<'a> {
         if !summed {
             let to = self.made(number, regions);
             lines.push(format!("%{} = einsum(\"{einsum}\") of {names}{cut}", to.0));
-            steps.push(Step::Contract { einsum: einsum.clone(), dtype: entry.dtype, shapes: local_shapes, operands, to });
+            steps.push(Step::Contract {
+                einsum: einsum.clone(),
+                dtype: entry.dtype,
+                shapes: local_shapes,
+                operands,
+                to,
+            });
             return Ok(());
         }
         let from = self.slot(entry.dtype, regions.clone());
         lines.push(format!("%{from} = einsum(\"{einsum}\") of {names}{cut}"));
         let part = (from, regions[self.rank].clone());
-        steps.push(Step::Contract { einsum: einsum.clone(), dtype: entry.dtype, shapes: local_shapes, operands, to: part });
+        steps.push(Step::Contract {
+            einsum: einsum.clone(),
+            dtype: entry.dtype,
+            shapes: local_shapes,
+            operands,
+            to: part,
+        });
         // The sum is moved behind the steps of this level.
         self.slots[number] = Some(from);
         self.summands.push(number);
@@ -576,11 +606,16 @@ impl<'a> Lowering<'a> {
         if self.places.cuts(&entry.shape)
             && let Some(&letter) = einsum.output().first()
         {
-            ways.push(Way { letter: Some(letter), ranges: ranks.clone().map(|rank| self.places.rows(&entry.shape, rank)).collect() });
+            ways.push(Way {
+                letter: Some(letter),
+                ranges: ranks.clone().map(|rank| self.places.rows(&entry.shape, rank)).collect(),
+            });
         }
         for (&operand, letters) in entry.operands.iter().zip(einsum.operands()) {
             let seen = self.seen(operand);
-            let (Some(slot), Some((axis, start, 1))) = (self.slots[seen.entry], seen.affine.along_first()) else { continue };
+            let (Some(slot), Some((axis, start, 1))) = (self.slots[seen.entry], seen.affine.along_first()) else {
+                continue;
+            };
             let whole = Region::whole(&self.entry(seen.entry).shape);
             if self.regions[slot].iter().any(|region| *region == whole) && self.places.ranks > 1 {
                 continue;
@@ -631,7 +666,10 @@ impl<'a> Lowering<'a> {
             _ => {
                 let rows = |region: &Region| region.ranges()[0].clone();
                 let rest = || shape.iter().skip(1).map(|&extent| 0..extent);
-                regions.iter().map(|region| Region::new(std::iter::once(rows(region)).chain(rest()).collect::<Vec<_>>())).collect()
+                regions
+                    .iter()
+                    .map(|region| Region::new(std::iter::once(rows(region)).chain(rest()).collect::<Vec<_>>()))
+                    .collect()
             }
         };
         let from = self.compact(of, wants, steps, lines)?;
@@ -644,7 +682,13 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
-    fn concatenate(&mut self, number: usize, axis: usize, steps: &mut Vec<Step>, lines: &mut Vec<String>) -> Result<()> {
+    fn concatenate(
+        &mut self,
+        number: usize,
+        axis: usize,
+        steps: &mut Vec<Step>,
+        lines: &mut Vec<String>,
+    ) -> Result<()> {
         let entry = self.entry(number);
         let regions = self.places.regions(&entry.shape);
         let mut first = 0;
@@ -669,7 +713,12 @@ impl<'a> Lowering<'a> {
             let offsets = own.ranges().iter().zip(region.ranges()).enumerate().map(at);
             let place = offsets.zip(&target).map(|(at, step)| at * step).sum();
             if !own.is_empty() {
-                pieces.push(Piece { shape: own.shape(), first: place, steps: target, from: shifted(bound, own.ranges()) });
+                pieces.push(Piece {
+                    shape: own.shape(),
+                    first: place,
+                    steps: target,
+                    from: shifted(bound, own.ranges()),
+                });
             }
             first += shape[axis];
         }
@@ -677,7 +726,14 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
-    fn assemble(&mut self, number: usize, regions: Vec<Region>, pieces: Vec<Piece>, steps: &mut Vec<Step>, lines: &mut Vec<String>) {
+    fn assemble(
+        &mut self,
+        number: usize,
+        regions: Vec<Region>,
+        pieces: Vec<Piece>,
+        steps: &mut Vec<Step>,
+        lines: &mut Vec<String>,
+    ) {
         let to = self.made(number, regions);
         let names = pieces.iter().map(|piece| format!("%{}", piece.from.slot)).collect::<Vec<_>>().join(", ");
         lines.push(format!("%{} = {} of {names}", to.0, self.entry(number).op));
@@ -693,7 +749,12 @@ impl<'a> Lowering<'a> {
         let whole = self.bound(base, &Affine::identity(entry.shape.len()), &regions)?;
         let region = regions[self.rank].clone();
         let target = strides(&region.shape());
-        let mut pieces = vec![Piece { shape: region.shape(), first: 0, steps: target.clone(), from: shifted(whole, region.ranges()) }];
+        let mut pieces = vec![Piece {
+            shape: region.shape(),
+            first: 0,
+            steps: target.clone(),
+            from: shifted(whole, region.ranges()),
+        }];
         let wants = regions.iter().map(|region| affine.written(&shape, region)).collect::<Vec<_>>();
         let bound = self.bound(value, &Affine::identity(shape.len()), &wants)?;
         let own = &wants[self.rank];
@@ -701,7 +762,12 @@ impl<'a> Lowering<'a> {
         let (along, offset) = affine.bind(&target, &origin);
         let shift = own.ranges().iter().zip(&along).map(|(range, step)| range.start as isize * step).sum::<isize>();
         if !own.is_empty() {
-            pieces.push(Piece { shape: own.shape(), first: offset + shift, steps: along, from: shifted(bound, own.ranges()) });
+            pieces.push(Piece {
+                shape: own.shape(),
+                first: offset + shift,
+                steps: along,
+                from: shifted(bound, own.ranges()),
+            });
         }
         self.assemble(number, regions, pieces, steps, lines);
         Ok(())
@@ -777,7 +843,7 @@ impl<'a> Lowering<'a> {
         let bytes = made.map(|(regions, dtype)| regions[self.rank].len() * dtype.bytes()).sum();
         Ok(ArrayPlan {
             slots: self.regions.len(),
-            segments: self.segments,
+            segments: Arc::new(self.segments),
             lines: self.lines,
             kept,
             work: self.work,

@@ -33,7 +33,8 @@ pub fn broadcast_all<'a>(shapes: impl IntoIterator<Item = &'a [usize]>) -> Resul
 /// # Errors
 /// A user's error if that is too much to address.
 pub fn elements(shape: &[usize]) -> Result<usize> {
-    let product = shape.iter().filter(|&&extent| extent != 0).try_fold(1_usize, |product, &extent| product.checked_mul(extent));
+    let product =
+        shape.iter().filter(|&&extent| extent != 0).try_fold(1_usize, |product, &extent| product.checked_mul(extent));
     match product.filter(|&product| product <= isize::MAX as usize / 8) {
         Some(product) => Ok(if shape.contains(&0) { 0 } else { product }),
         None => Err(Error::user(format!("an array of shape {shape:?} is too large to address"))),

@@ -28,3 +28,21 @@ fn tables() {
     assert!(text.contains("| l_returnflag | l_linestatus | quantity   | discount | orders |"), "{text}");
     assert!(text.contains("| R            | F            | 3785523.00 |"), "{text}");
 }
+
+/// What the programs with arrays say, on one rank; scripts/test runs them under mpirun as well.
+#[test]
+fn arrays() {
+    for (name, said) in [
+        (
+            "conjugate_gradient",
+            "plain: residual below 1e-8\npreconditioned: residual below 1e-8\nthe solutions agree\n",
+        ),
+        ("jacobi", "the largest error after 50 iterations is below 1e-10\n"),
+        ("black_scholes", "put-call parity holds for 1000000 options\n"),
+        ("reacting_flow", "mass is conserved, and fuel is burnt\n"),
+    ] {
+        let ended = Command::new(example(name)).output().unwrap();
+        assert!(ended.status.success(), "{name}: {}", String::from_utf8_lossy(&ended.stderr));
+        assert_eq!(String::from_utf8_lossy(&ended.stdout), said, "{name}");
+    }
+}
