@@ -54,11 +54,8 @@ fn main() -> Result<()> {
     let (before, burning) = (mass(&fuel, &oxygen, &product)?, fuel.sum().item()?);
     for _ in 0..20 {
         let reaction = RATE * &fuel * &oxygen;
-        let changes = [
-            transport(&fuel)? - &reaction,
-            transport(&oxygen)? - &reaction,
-            transport(&product)? + 2.0 * &reaction,
-        ];
+        let changes =
+            [transport(&fuel)? - &reaction, transport(&oxygen)? - &reaction, transport(&product)? + 2.0 * &reaction];
         let [by_fuel, by_oxygen, by_product] = &changes;
         fuel = fuel + STEP * by_fuel;
         oxygen = oxygen + STEP * by_oxygen;

@@ -124,9 +124,10 @@ impl MemoryTable {
     /// A batch does not fit the schema.
     pub fn replicated(schema: SchemaRef, batches: Vec<RecordBatch>, lanes: usize) -> Result<Self> {
         let batches = conform(&schema, batches)?;
-        let spread = spread(&batches, lanes.max(1))
-            .into_iter()
-            .map(|batches| Lane { info: LaneInfo::of(None, &batches), rows: Some(LaneRows::Batches(Arc::new(batches))) });
+        let spread = spread(&batches, lanes.max(1)).into_iter().map(|batches| Lane {
+            info: LaneInfo::of(None, &batches),
+            rows: Some(LaneRows::Batches(Arc::new(batches))),
+        });
         let held = Held { lanes: Arc::new(spread.collect()), hashed_by: Arc::default() };
         Ok(Self { schema, defaults: BTreeMap::new(), held: RwLock::new(held) })
     }

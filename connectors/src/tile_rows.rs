@@ -87,7 +87,11 @@ mod tests {
                 for column in 0..3 {
                     let made = rows.column(column, start, count);
                     let expected = (start..start + count).map(|row| slow(row)[column]).collect::<Vec<_>>();
-                    assert_eq!(made.as_primitive::<Int64Type>().values(), expected.as_slice(), "{start} {count} {column}");
+                    assert_eq!(
+                        made.as_primitive::<Int64Type>().values(),
+                        expected.as_slice(),
+                        "{start} {count} {column}"
+                    );
                 }
                 assert_eq!(rows.column(3, start, count).len(), count);
             }

@@ -14,6 +14,7 @@
 mod body;
 mod dtype;
 mod fold;
+mod kernels;
 mod leaf;
 mod lines;
 mod math;
@@ -24,21 +25,24 @@ mod philox;
 mod program;
 mod run;
 mod step;
+mod store;
 mod strip;
 mod take;
 #[cfg(test)]
 mod tests;
 mod tile;
 
-pub use body::{ArrayBody, ByName, Store, cut, message_schema};
+pub use body::{ArrayBody, ByName, message_schema};
 pub use dtype::{DType, Native, Scalar};
 pub use fold::{Fold, Leaves, rows_of_a_leaf};
 pub use leaf::result;
 pub use lines::Line;
+pub use memory::keep_no_memory;
 pub use operand::Operand;
 pub use ops::{Binary, Compare, Unary};
 pub use program::{Draw, Instr, Loop, Reduction, Value};
 pub use run::{Folded, Ran, run, together};
 pub use step::{Bound, FoldTo, Move, Piece, Segment, Slot, Step};
+pub use store::{Store, cut};
 pub use take::compress;
 pub use tile::{Region, Tile, strides};

@@ -133,19 +133,15 @@ pub(super) fn compute(session: &Session, targets: &[Arc<Node>]) -> Result<()> {
 
 /// All of an array that is there, on every process.
 pub(super) fn whole(session: &Session, node: &Arc<Node>) -> Result<Tile> {
-    let there = |tiles: &[Tile]| tiles.first().filter(|tile| tile.indices.len() == elements(node)).cloned();
     let tiles = node.tiles().ok_or_else(|| Error::internal("an array that is not there"))?;
-    if let Some(tile) = there(&tiles) {
-        return Ok(tile);
+    let first = |tiles: Vec<Tile>| tiles.into_iter().next().ok_or_else(|| Error::internal("an array on no rank"));
+    // Ranks must come to the same conclusion, whatever each of them has.
+    if !session.places().cuts(node.shape()) {
+        return first(tiles);
     }
     let program = Program::of(std::slice::from_ref(node), Keep::Whole);
     let kept = session.run_arrays(&program.sketch, &program.nodes)?;
-    let tiles = kept.into_iter().next().map(|(_, ready)| ready.tiles).unwrap_or_default();
-    there(&tiles).ok_or_else(|| Error::internal("an array that was not gathered"))
-}
-
-fn elements(node: &Node) -> usize {
-    node.shape().iter().product()
+    first(kept.into_iter().next().map(|(_, ready)| ready.tiles).unwrap_or_default())
 }
 
 fn of_bits(dtype: bireme_operators::array::DType, bits: u64) -> bireme_operators::array::Scalar {

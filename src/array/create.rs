@@ -73,7 +73,13 @@ impl Session {
         }
         let index = Array::<i64>::make(self, Op::Index(0), vec![count.max(0.0) as usize], Vec::new(), Vec::new());
         let index = index.astype::<T>();
-        let times = index.with_number(Binary::Multiply, step.scalar(), false);
+        // As NumPy: the second element, less the first, is what each adds.
+        let by = match T::of(Scalar::F64(first + by)).scalar() {
+            Scalar::F64(second) => Scalar::F64(second - first),
+            Scalar::F32(second) => Scalar::F32(second - first as f32),
+            _ => step.scalar(),
+        };
+        let times = index.with_number(Binary::Multiply, by, false);
         times.with_number(Binary::Add, start.scalar(), false)
     }
 

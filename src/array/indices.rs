@@ -185,8 +185,9 @@ fn stepped(extent: isize, start: Option<isize>, stop: Option<isize>, step: isize
     let place = |index: isize| (if index < 0 { index + extent } else { index }).clamp(low, high);
     let first = start.map_or(if step > 0 { 0 } else { extent - 1 }, place);
     let last = stop.map_or(if step > 0 { extent } else { -1 }, place);
-    let count = if step > 0 { (last - first + step - 1) / step } else { (last - first + step + 1) / step };
-    Ok((first.max(0), count.max(0) as usize))
+    let apart = if step > 0 { last - first } else { first - last };
+    let count = if apart > 0 { (apart - 1) as usize / step.unsigned_abs() + 1 } else { 0 };
+    Ok((first.max(0), count))
 }
 
 impl<T: Element> Array<T> {

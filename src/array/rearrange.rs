@@ -40,6 +40,7 @@ impl<T: Element> Array<T> {
     /// # Errors
     /// There is no such axis.
     pub fn swap_axes(&self, one: isize, other: isize) -> Result<Self> {
+        self.check()?;
         let (one, other) = (normal_axis(one, self.shape())?, normal_axis(other, self.shape())?);
         let mut order = (0..self.ndim() as isize).collect::<Vec<_>>();
         order.swap(one, other);
@@ -128,6 +129,7 @@ impl<T: Element> Array<T> {
     /// # Errors
     /// There is no such axis.
     pub fn flip(&self, axis: isize) -> Result<Self> {
+        self.check()?;
         let axis = normal_axis(axis, self.shape())?;
         let mut indices = vec![super::Index::ALL; self.ndim()];
         indices[axis] = super::Index::Range { start: None, stop: None, step: -1 };

@@ -196,6 +196,9 @@ fn numbers(column: &ArrayRef, wanted: &DataType, name: &str) -> Result<ArrayRef>
     if column.null_count() > 0 {
         return Err(Error::user(format!("column {name} has NULLs, which no array has: filter them out")));
     }
+    if wanted.is_integer() && !column.data_type().is_integer() && *column.data_type() != DataType::Boolean {
+        return Err(odd());
+    }
     let made = cast(column, wanted).map_err(|_| odd())?;
     // What does not fit becomes NULL.
     if made.null_count() > 0 { Err(odd()) } else { Ok(made) }

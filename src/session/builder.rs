@@ -25,6 +25,7 @@ use bireme_engine::run::RankContext;
 use bireme_engine::scratch::Scratch;
 use bireme_engine::switchboard::Switchboard;
 use bireme_engine::workers::Workers;
+use bireme_operators::array::keep_no_memory;
 use bireme_operators::errors::from_datafusion;
 use bireme_operators::island::IslandRuntime;
 use bireme_operators::overflow;
@@ -407,6 +408,9 @@ impl Start<'_> {
         let limit =
             self.builder.memory_limit.map(|bytes| usize::try_from(bytes / self.here as u64).unwrap_or(usize::MAX));
         let budget = Budget::new(limit);
+        if limit.is_some() {
+            keep_no_memory();
+        }
         let runtime = IslandRuntime::start(number, self.threads, budget.clone(), self.temp)?;
         let workers = Arc::new(Workers::start(number, self.threads, self.temp)?);
         let reads = register_stores(runtime.environment(), &[])?;

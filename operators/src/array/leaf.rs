@@ -5,7 +5,7 @@ use bireme_engine::error::{Error, Result};
 
 use super::dtype::{DType, Native, Scalar};
 use super::fold::Fold;
-use super::strip::{Arg, Kernels};
+use super::kernels::{Arg, Kernels};
 use crate::expr::simd::vectorized;
 
 /// Sums of one run that are made side by side, whatever registers there are: so the order of a sum is the same everywhere.

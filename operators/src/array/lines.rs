@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::dtype::{DType, with_native};
 use super::fold::Fold;
-use super::strip::Kernels;
+use super::kernels::Kernels;
 
 /// Elements of a task.
 const TASK: usize = 1 << 15;

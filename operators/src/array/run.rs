@@ -16,11 +16,12 @@ use rayon::prelude::*;
 
 use super::dtype::{DType, Native as _, Scalar, with_native};
 use super::fold::{Fold, Leaves, Tree};
+use super::kernels::{Arg, Kernels};
 use super::leaf::{Many, One, result};
-use super::memory::unwritten;
+use super::memory::{Unwritten, unwritten};
 use super::operand::Operand;
 use super::program::{Loop, Reduction};
-use super::strip::{Arg, Compiled, Kernels, STRIP, Scratch, Stores};
+use super::strip::{Compiled, STRIP, Scratch, Stores};
 
 /// Work, in instructions on one element, below which workers are not called.
 const ALONE: usize = 1 << 16;
@@ -63,7 +64,7 @@ pub fn run(looped: &Loop, rows: &Range<usize>, operands: &[Operand], numbers: &[
     let types = looped.types();
     let bytes = |value: usize| part.len() * types[value].bytes();
     let mut stores = looped.stores.iter().map(|&value| unwritten(bytes(value))).collect::<Vec<_>>();
-    let addresses = stores.iter_mut().map(MutableBuffer::as_mut_ptr).collect();
+    let addresses = stores.iter_mut().map(Unwritten::address).collect();
     let memory = Stores { first: part.start, addresses };
     let pass = Pass { looped, compiled: &compiled, types: &types, rows, part: part.clone(), stores: &memory };
     let folds = if looped.reductions.is_empty() {
@@ -72,11 +73,11 @@ pub fn run(looped: &Loop, rows: &Range<usize>, operands: &[Operand], numbers: &[
     } else {
         pass.folds()?
     };
-    for (store, &value) in stores.iter_mut().zip(&looped.stores) {
+    let written = |(store, &value): (Unwritten, &usize)| {
         // SAFETY: there is room for so many bytes, and strips have written all of them: strips cover the part, with folds as without.
-        unsafe { store.set_len(bytes(value)) };
-    }
-    Ok(Ran { stores: stores.into_iter().map(Buffer::from).collect(), folds })
+        unsafe { store.written(bytes(value)) }
+    };
+    Ok(Ran { stores: stores.into_iter().zip(&looped.stores).map(written).collect(), folds })
 }
 
 /// Puts what ranks folded together: subtrees in the order of their leaves. `results` is how many elements are behind the folded axes.

@@ -105,11 +105,11 @@ impl Affine {
         }
     }
 
-    /// Which of the view's indices, of a view of this shape, are elements with a first index in the region's.
-    pub fn written(&self, shape: &[usize], region: &Region) -> Region {
+    /// Which of the view's indices, of a view of this shape, are elements with a first index in the region's; `None` if it is none.
+    pub fn written(&self, shape: &[usize], region: &Region) -> Option<Region> {
         let mut part = shape.iter().map(|&extent| 0..extent).collect::<Vec<_>>();
         let Some(rows) = region.ranges().first().map(|rows| rows.start as isize..rows.end as isize) else {
-            return Region::new(part);
+            return Some(Region::new(part));
         };
         match self.along_first() {
             Some((axis, start, step)) => {
@@ -120,10 +120,10 @@ impl Affine {
                     |bound: isize| (bound - start + step - 1).div_euclid(step).clamp(0, shape[axis] as isize) as usize;
                 part[axis] = first_at(low)..first_at(high).max(first_at(low));
             }
-            None if self.start.first().is_some_and(|start| !rows.contains(start)) => return Region::empty(shape.len()),
+            None if self.start.first().is_some_and(|start| !rows.contains(start)) => return None,
             None => {}
         }
-        Region::new(part)
+        Some(Region::new(part))
     }
 }
 

@@ -158,7 +158,7 @@ fn what_is_written_to_a_part_is_found_by_arithmetic() {
         let affine = Affine::new(1, [(start, Some((0, step)))]);
         for from in 0..10 {
             for to in from..=10 {
-                let written = affine.written(&[count], &Region::new([from..to]));
+                let written = affine.written(&[count], &Region::new([from..to])).unwrap();
                 let here = |index: &usize| (from as isize..to as isize).contains(&(start + *index as isize * step));
                 let slow = (0..count).filter(here).collect::<Vec<_>>();
                 let fast = written.ranges()[0].clone().collect::<Vec<_>>();

@@ -8,6 +8,7 @@
 )]
 
 mod analyze;
+mod arrays;
 mod arrows;
 mod contractions;
 mod effects;

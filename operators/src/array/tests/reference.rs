@@ -100,7 +100,9 @@ pub fn unary(op: Unary, a: Scalar) -> Scalar {
             Unary::Negative => -a,
             Unary::Absolute => a.abs(),
             Unary::Sign => {
-                if a == 0.0 || a.is_nan() {
+                if a == 0.0 {
+                    0.0
+                } else if a.is_nan() {
                     a
                 } else {
                     a.signum()
@@ -122,7 +124,9 @@ pub fn unary(op: Unary, a: Scalar) -> Scalar {
             Unary::Negative => -a,
             Unary::Absolute => a.abs(),
             Unary::Sign => {
-                if a == 0.0 || a.is_nan() {
+                if a == 0.0 {
+                    0.0
+                } else if a.is_nan() {
                     a
                 } else {
                     a.signum()

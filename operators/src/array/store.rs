@@ -1,0 +1,210 @@
+//! What lies on a rank while a plan runs, and the steps that work on it.
+
+use std::fmt;
+
+use arrow::buffer::{Buffer, MutableBuffer};
+use bireme_engine::error::{Error, Result};
+use parking_lot::Mutex;
+
+use super::dtype::{DType, Native, Scalar, with_native};
+use super::leaf::result;
+use super::lines::along;
+use super::operand::Operand;
+use super::run::{Folded, Subtree, run, together};
+use super::step::{Bound, FoldTo, Segment, Slot, Step};
+use super::take::{scatter, take};
+use super::tile::{Region, Tile, strides};
+use crate::contract::{Element, Epilogue, View, contract};
+
+/// What lies in the slots of one rank while a plan runs, and the numbers it runs with.
+pub struct Store {
+    slots: Mutex<Vec<Held>>,
+    numbers: Vec<Scalar>,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Held {
+    #[default]
+    Nothing,
+    Tile(Tile),
+    Subtrees(Vec<Subtree>),
+}
+
+impl Store {
+    /// A store of so many slots, of which the first have these tiles.
+    pub fn new(slots: usize, inputs: impl IntoIterator<Item = Tile>, numbers: Vec<Scalar>) -> Self {
+        let mut held = inputs.into_iter().map(Held::Tile).collect::<Vec<_>>();
+        held.resize(slots.max(held.len()), Held::Nothing);
+        Self { slots: Mutex::new(held), numbers }
+    }
+
+    /// The tile in a slot.
+    ///
+    /// # Errors
+    /// There is none: always a bug of ours.
+    pub fn tile(&self, slot: Slot) -> Result<Tile> {
+        match self.slots.lock().get(slot) {
+            Some(Held::Tile(tile)) => Ok(tile.clone()),
+            _ => Err(Error::internal(format!("there is no array in slot {slot}"))),
+        }
+    }
+
+    pub(super) fn subtrees(&self, slot: Slot) -> Result<Vec<Subtree>> {
+        match self.slots.lock().get(slot) {
+            Some(Held::Subtrees(subtrees)) => Ok(subtrees.clone()),
+            _ => Err(Error::internal(format!("there is no fold in slot {slot}"))),
+        }
+    }
+
+    fn put(&self, slot: Slot, held: Held) {
+        if let Some(place) = self.slots.lock().get_mut(slot) {
+            *place = held;
+        }
+    }
+
+    pub(super) fn put_tile(&self, to: &(Slot, Region), dtype: DType, data: Buffer) {
+        self.put(to.0, Held::Tile(Tile { dtype, indices: to.1.clone(), data }));
+    }
+
+    /// Runs a segment's steps, on the rayon pool that it is called in.
+    ///
+    /// # Errors
+    /// A user's error in what is computed (an index that is outside, a sum of integers that does not fit), or a bug of ours.
+    pub fn run(&self, segment: &Segment) -> Result<()> {
+        segment.steps.iter().try_for_each(|step| self.step(step))
+    }
+
+    fn step(&self, step: &Step) -> Result<()> {
+        match step {
+            Step::Loop { .. } => self.looped(step),
+            Step::Contract { dtype, .. } => match dtype {
+                DType::F64 => self.contract::<f64>(step),
+                DType::F32 => self.contract::<f32>(step),
+                DType::I64 => self.contract::<i64>(step),
+                DType::I32 => self.contract::<i32>(step),
+                DType::Bool => Err(Error::internal("a product of truth values")),
+            },
+            Step::Lines { line, axis, from, to } => {
+                let tile = self.tile(*from)?;
+                let data = along(*line, tile.dtype, &tile.indices.shape(), *axis, &tile.data);
+                self.put_part(to, line.result(tile.dtype), &tile.indices, data)
+            }
+            Step::Take { axis, extent, from, indices, to } => {
+                let (tile, indices) = (self.tile(*from)?, self.tile(*indices)?);
+                let data = take(&tile, *axis, *extent, indices.values::<i64>())?;
+                let mut whole = tile.indices.ranges().to_vec();
+                whole[*axis] = 0..indices.indices.len();
+                self.put_part(to, tile.dtype, &Region::new(whole), data)
+            }
+            Step::Assemble { dtype, pieces, to } => {
+                let mut out = MutableBuffer::from_len_zeroed(to.1.len() * dtype.bytes());
+                for piece in pieces {
+                    let rows = 0..piece.shape.first().copied().unwrap_or(1);
+                    let operand = self.operand(&piece.from, &piece.shape, &rows)?;
+                    with_native!(*dtype, T => {
+                        scatter(out.typed_data_mut::<T>(), &piece.shape, &piece.steps, piece.first, &operand);
+                    });
+                }
+                self.put_tile(to, *dtype, out.into());
+                Ok(())
+            }
+            Step::Rename { from, to } => {
+                let tile = self.tile(*from)?;
+                if tile.indices.len() != to.1.len() {
+                    return Err(Error::internal(format!("{tile:?} cannot be {}", to.1)));
+                }
+                self.put_tile(to, tile.dtype, tile.data);
+                Ok(())
+            }
+        }
+    }
+
+    /// Keeps the part of an array that a rank is to have.
+    fn put_part(&self, to: &(Slot, Region), dtype: DType, whole: &Region, data: Buffer) -> Result<()> {
+        let data = if to.1 == *whole { data } else { cut(dtype, &data, whole, &to.1)? };
+        self.put_tile(to, dtype, data);
+        Ok(())
+    }
+
+    fn operand(&self, bound: &Bound, shape: &[usize], rows: &std::ops::Range<usize>) -> Result<Operand> {
+        Operand::new(bound.dtype, self.tile(bound.slot)?.data, shape, rows, &bound.steps, bound.offset)
+    }
+
+    fn looped(&self, step: &Step) -> Result<()> {
+        let Step::Loop { looped, rows, inputs, numbers, stores, folds } = step else { return Ok(()) };
+        let operands = inputs.iter().map(|input| self.operand(input, &looped.shape, rows));
+        let operands = operands.collect::<Result<Vec<_>>>()?;
+        let lost = |number: usize| Error::internal(format!("there is no number {number}"));
+        let numbers = numbers.iter().map(|&number| self.numbers.get(number).copied().ok_or_else(|| lost(number)));
+        let numbers = numbers.collect::<Result<Vec<_>>>()?;
+        let ran = run(looped, rows, &operands, &numbers)?;
+        let types = looped.types();
+        for ((&value, to), data) in looped.stores.iter().zip(stores).zip(ran.stores) {
+            self.put_tile(to, types[value], data);
+        }
+        for ((reduction, to), folded) in looped.reductions.iter().zip(folds).zip(ran.folds) {
+            self.fold(types[reduction.value], reduction.fold, to, folded)?;
+        }
+        Ok(())
+    }
+
+    fn fold(&self, dtype: DType, fold: super::Fold, to: &FoldTo, folded: Folded) -> Result<()> {
+        let data = match (folded, &to.region) {
+            (Folded::Partial(subtrees), None) => {
+                self.put(to.slot, Held::Subtrees(subtrees));
+                return Ok(());
+            }
+            (Folded::Partial(subtrees), Some(_)) => together(dtype, fold, to.results, subtrees)?,
+            (Folded::Whole(data), _) => data,
+        };
+        let Some(region) = &to.region else { return Err(Error::internal("a fold is whole, and should be a part")) };
+        self.put_tile(&(to.slot, region.clone()), result(dtype, fold), data);
+        Ok(())
+    }
+
+    fn contract<T: Element + Native>(&self, step: &Step) -> Result<()> {
+        let Step::Contract { einsum, shapes, operands, to, .. } = step else { return Ok(()) };
+        let tiles = operands.iter().map(|operand| self.tile(operand.slot)).collect::<Result<Vec<_>>>()?;
+        let mut views = Vec::with_capacity(tiles.len());
+        for ((tile, bound), shape) in tiles.iter().zip(operands).zip(shapes) {
+            let offset = usize::try_from(bound.offset).map_err(|_| Error::internal("an operand before its tile"))?;
+            views.push(View::new(tile.values::<T>(), shape, &bound.steps, offset)?);
+        }
+        let mut out = MutableBuffer::from_len_zeroed(to.1.len() * T::DTYPE.bytes());
+        contract(einsum, &views, Epilogue::REPLACE, out.typed_data_mut::<T>())?;
+        self.put_tile(to, T::DTYPE, out.into());
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Store({} slots)", self.slots.lock().len())
+    }
+}
+
+/// The elements of a region of an array, row-major; without a copy where they lie in one piece.
+///
+/// # Errors
+/// The region is not within the array: always a bug of ours.
+pub fn cut(dtype: DType, data: &Buffer, whole: &Region, region: &Region) -> Result<Buffer> {
+    if !region.is_within(whole) {
+        return Err(Error::internal(format!("{region} is not within {whole}")));
+    }
+    if region.is_empty() {
+        return Ok(MutableBuffer::default().into());
+    }
+    let (shape, steps) = (region.shape(), strides(&whole.shape()));
+    let first = region.ranges().iter().zip(whole.ranges()).zip(&steps);
+    let first = first.map(|((part, whole), step)| (part.start - whole.start) as isize * step).sum::<isize>();
+    let lies_so =
+        strides(&shape).iter().zip(&steps).zip(&shape).all(|((own, step), &extent)| own == step || extent <= 1);
+    if lies_so {
+        return Ok(data.slice_with_length(first as usize * dtype.bytes(), region.len() * dtype.bytes()));
+    }
+    let rows = 0..shape.first().copied().unwrap_or(1);
+    let operand = Operand::new(dtype, data.clone(), &shape, &rows, &steps, first)?;
+    let mut out = MutableBuffer::from_len_zeroed(region.len() * dtype.bytes());
+    with_native!(dtype, T => operand.read(out.typed_data_mut::<T>(), 0));
+    Ok(out.into())
+}
