@@ -328,7 +328,8 @@ impl Session {
     fn run_on_ranks(&self, action: u64, plans: &[ArrayPlan], stores: &[Arc<Store>]) -> Result<()> {
         let ranks = self.local_ranks();
         if let ([rank], [plan], [store]) = (ranks, plans, stores) {
-            return act(rank, action, plan, store);
+            self.count_sent(act(rank, action, plan, store)?);
+            return Ok(());
         }
         std::thread::scope(|scope| {
             let running = ranks.iter().zip(plans).zip(stores);
@@ -337,7 +338,9 @@ impl Session {
             let ended = running
                 .into_iter()
                 .map(|thread| thread.join().unwrap_or_else(|_| Err(Error::internal("a rank panicked"))));
-            ended.collect::<Vec<_>>().into_iter().collect::<Result<Vec<()>>>().map(drop)
+            let sent = ended.collect::<Vec<_>>().into_iter().collect::<Result<Vec<u64>>>()?;
+            self.count_sent(sent.into_iter().sum());
+            Ok(())
         })
     }
 }
@@ -353,7 +356,8 @@ fn run_alone(rank: &Rank, plan: &ArrayPlan, store: &Arc<Store>) -> Result<()> {
     block_on(workers.run(move || segments.iter().try_for_each(|segment| store.run(segment))))
 }
 
-fn act(rank: &Rank, action: u64, plan: &ArrayPlan, store: &Arc<Store>) -> Result<()> {
+/// Runs a plan with the other ranks; bytes that this one sent to them.
+fn act(rank: &Rank, action: u64, plan: &ArrayPlan, store: &Arc<Store>) -> Result<u64> {
     let placed = placed(rank, plan, store);
     let fingerprint = placed.as_ref().map(|placed| Fingerprint::new([("arrays", placed.hash())]));
     rank.context.activity.plans(action);
@@ -361,7 +365,7 @@ fn act(rank: &Rank, action: u64, plan: &ArrayPlan, store: &Arc<Store>) -> Result
         .and(placed)
         .and_then(|placed| run(&placed, action, &rank.context));
     rank.context.activity.rests();
-    ran.map(drop)
+    Ok(ran?.exchanges.iter().map(|exchange| exchange.remote_bytes).sum())
 }
 
 /// One stage a segment, one lane of it on every rank.

@@ -112,6 +112,11 @@ impl Session {
         Ok(acted)
     }
 
+    /// Counts bytes that went to other ranks.
+    pub(crate) fn count_sent(&self, bytes: u64) {
+        self.inner.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Counts what the ranks of this process did.
     fn count(&self, acted: &[Acted]) {
         self.planned_in(acted.first().map_or(Duration::ZERO, |acted| acted.planning));

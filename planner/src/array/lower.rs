@@ -351,7 +351,12 @@ impl<'a> Lowering<'a> {
         }
         let receives = parts(has, &wants[self.rank], self.rank).ok_or_else(lost)?;
         let (dtype, region) = (self.types[slot], wants[self.rank].clone());
+        let more = wants.iter().zip(&self.regions[slot]).all(|(want, has)| has.is_within(want));
         let copy = self.slot(dtype, wants.clone());
+        if more {
+            // Whoever reads the array from now on reads the copy, or it would be moved again.
+            self.slots.iter_mut().filter(|one| **one == Some(slot)).for_each(|one| *one = Some(copy));
+        }
         self.moved += moved;
         self.move_lines.push(format!("move %{copy} = what is lacking of %{slot}: {moved} B"));
         self.moves.push(Move::Tiles { from: slot, to: (copy, region), dtype, sends, receives });

@@ -56,16 +56,16 @@ segment 0
     v2 = v0 / v1
     store v2 as %7
   loop (6000)
-    v0 = load f64 %2
-    v1 = load f64 %7
-    v2 = load f64 %5
-    v3 = v1 * v2
-    v4 = v0 - v3
+    v0 = load f64 %7
+    v1 = load f64 %5
+    v2 = v0 * v1
+    v3 = load f64 %2
+    v4 = v3 - v2
     v5 = v4 * v4
-    v6 = load f64 %3
-    v7 = load f64 %1
-    v8 = v1 * v7
-    v9 = v6 + v8
+    v6 = load f64 %1
+    v7 = v0 * v6
+    v8 = load f64 %3
+    v9 = v8 + v7
     store v4 as %8
     store v9 as %9
     fold sum v5 over 0..1 as %10
