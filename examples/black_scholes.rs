@@ -7,6 +7,8 @@
 //!
 //! Prints `put-call parity holds for 1000000 options` on any number of ranks.
 
+#![allow(clippy::print_stdout, reason = "a program prints")]
+
 use bireme::prelude::*;
 
 /// The normal distribution, by Abramowitz and Stegun's formula 26.2.17.

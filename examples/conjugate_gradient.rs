@@ -13,6 +13,8 @@
 //! the solutions agree
 //! ```
 
+#![allow(clippy::print_stdout, reason = "a program prints")]
+
 use bireme::prelude::*;
 
 fn cg_solve(a: &Array<f64>, b: &Array<f64>, tolerance: f64) -> Result<Array<f64>> {

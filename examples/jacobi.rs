@@ -7,6 +7,8 @@
 //!
 //! Prints `the largest error after 50 iterations is below 1e-10` on any number of ranks.
 
+#![allow(clippy::print_stdout, reason = "a program prints")]
+
 use bireme::prelude::*;
 
 fn jacobi(a: &Array<f64>, b: &Array<f64>, iterations: usize) -> Result<Array<f64>> {

@@ -8,6 +8,8 @@
 //! Stencils are written as in NumPy, with slices that are shifted against each other; where the box is cut over ranks, they become
 //! exchanges of halos. Prints `mass is conserved, and fuel is burnt` on any number of ranks.
 
+#![allow(clippy::print_stdout, reason = "a program prints")]
+
 use bireme::prelude::*;
 
 const CELLS: usize = 24;

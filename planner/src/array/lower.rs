@@ -117,6 +117,9 @@ struct Lowering<'a> {
     inputs: usize,
 }
 
+/// What the entries of one loop have in common: the shape, and the axes that are folded.
+type LoopKey = (Vec<usize>, Option<(usize, usize)>);
+
 /// A view of what is stored: which entry, seen how.
 struct Seen {
     entry: usize,
@@ -239,7 +242,7 @@ impl<'a> Lowering<'a> {
             (0..self.sketch.entries.len()).filter(|&number| self.levels[number] == level && self.stored[number]);
         let entries = entries.filter(|&number| self.slots[number].is_none()).collect::<Vec<_>>();
         // Loops by shape and folded axes. What is stored goes with the first fold over its shape.
-        let mut loops: BTreeMap<(Vec<usize>, Option<(usize, usize)>), Vec<usize>> = BTreeMap::new();
+        let mut loops: BTreeMap<LoopKey, Vec<usize>> = BTreeMap::new();
         for &number in &entries {
             if let Op::Reduce(_, from, to) = self.entry(number).op {
                 let shape = self.entry(self.entry(number).operands[0]).shape.clone();

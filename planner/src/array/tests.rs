@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(clippy::single_range_in_vec_init, reason = "a region of one axis is one range")]
 use bireme_operators::array::{Binary, DType, Fold, Region};
 use bireme_operators::contract::Einsum;
 

@@ -97,7 +97,7 @@ fn on_all(sessions: &Sessions, inputs: &mut Inputs, number: usize, case: &Case<'
         ("one rank, with all in variables", &sessions.alone, true, 2, 1),
         ("three ranks", &sessions.cut, false, 1, 0),
         ("three ranks, with all in variables", &sessions.cut, true, 2, 0),
-        ("three ranks, some arrays cut", &sessions.mixed, number % 2 == 0, 3, 0),
+        ("three ranks, some arrays cut", &sessions.mixed, number.is_multiple_of(2), 3, 0),
         ("two ranks", &sessions.plain, false, 5, 0),
     ];
     for (name, session, hold, each, first) in others {

@@ -93,7 +93,7 @@ impl Lowering<'_> {
                 continue;
             };
             let whole = Region::whole(&self.entry(seen.entry).shape);
-            if self.regions[slot].iter().any(|region| *region == whole) && self.places.ranks > 1 {
+            if self.regions[slot].contains(&whole) && self.places.ranks > 1 {
                 continue;
             }
             let extent = self.entry(operand).shape[axis];

@@ -684,6 +684,7 @@ macro_rules! specials {
 }
 
 const F64_SPECIALS: [f64; 28] = specials!(f64);
+#[allow(clippy::excessive_precision, reason = "the numbers of f64, rounded")]
 const F32_SPECIALS: [f32; 28] = specials!(f32);
 const SMALL_SPECIALS: [f64; 5] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 0.0];
 const I64_SPECIALS: [i64; 17] = [

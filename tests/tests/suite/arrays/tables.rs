@@ -70,7 +70,7 @@ fn joins_on_indices_are_products() {
         assert_eq!(rows(&frame), expected.collect::<Vec<_>>());
         assert!(frame.explain().unwrap().contains("Contraction"), "{}", frame.explain().unwrap());
         let again = frame.to_array::<f64>(["i", "j"], "v", [130, 6]).unwrap();
-        assert_eq!(again.equal(&a.dot(&b).unwrap()).all().item().unwrap(), true);
+        assert!(again.equal(a.dot(&b).unwrap()).all().item().unwrap());
     }
 }
 
