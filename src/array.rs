@@ -48,7 +48,7 @@ use crate::session::Session;
 /// use bireme::prelude::*;
 ///
 /// let session = Session::new()?;
-/// let a = session.array(vec![1.0, 2.0, 3.0, 4.0], [2, 2])?;
+/// let a = session.array(vec![1.0_f64, 2.0, 3.0, 4.0], [2, 2])?;
 /// let x = session.array(vec![1.0, 0.5], [2])?;
 /// let y = a.dot(&x)? * 2.0 - 1.0;
 /// assert_eq!(y.to_vec()?, [3.0, 9.0]);

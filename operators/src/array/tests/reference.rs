@@ -359,7 +359,7 @@ fn leaves(rows: usize, width: usize, behind: usize) -> Vec<std::ops::Range<usize
 }
 
 fn run_of(fold: Fold, nodes: &[Node]) -> Option<Node> {
-    let strips = nodes.chunks(512).filter_map(|strip| {
+    let strips = nodes.chunks(256).filter_map(|strip| {
         if strip.len() < 16 {
             return in_turn(fold, strip);
         }
