@@ -1,6 +1,6 @@
 //! Memory for results that are written once, from the first element to the last.
 //!
-//! Fresh memory is cleared by the system when it is first written to, which takes as long as half of Black's and Scholes' formula. A
+//! Fresh memory is cleared by the system when it is first written to, which stands out in profiles of large element-wise loops. A
 //! program that computes arrays of the same shapes again and again gets the memory of those it has let go: blocks of some MiB and more are
 //! kept for a few seconds, a sixteenth of the machine's memory at most, and none in a process whose sessions have a memory limit. Fresh
 //! blocks are asked for in large pages.
