@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bireme_engine::block_on::block_on;
+use bireme_engine::budget::Reservation;
 use bireme_engine::control::{Fingerprint, agree};
 use bireme_engine::error::{Error, Result};
 use bireme_engine::run::run;
@@ -295,45 +296,51 @@ impl Session {
         let inputs = sketch.inputs().map(|at| nodes[at].tiles()).collect::<Option<Vec<_>>>();
         let inputs = inputs.ok_or_else(|| Error::internal("an input that is not there"))?;
         let ranks = self.local_ranks();
-        let mut stores = Vec::with_capacity(ranks.len());
-        let mut reserved = Vec::with_capacity(ranks.len());
+        let (mut stores, mut taken) = (Vec::with_capacity(ranks.len()), Vec::with_capacity(ranks.len()));
         for (at, (rank, plan)) in ranks.iter().zip(plans.iter()).enumerate() {
             let tiles = inputs.iter().map(|tiles| tiles[at].clone());
             stores.push(Arc::new(Store::new(plan.slots, tiles, numbers.clone())));
-            let memory = rank.context.budget.reserve("arrays");
-            memory.try_grow(plan.bytes).map_err(|error| error.context("computing arrays"))?;
-            reserved.push(memory);
+            taken.push(Taken::new(rank, plan));
         }
         match (ranks, plans.as_slice(), stores.as_slice()) {
-            ([rank], [plan], [store]) if self.ranks() == 1 => run_alone(rank, plan, store)?,
-            _ => self.run_on_ranks(*number, &plans, &stores)?,
+            ([rank], [plan], [store]) if self.ranks() == 1 => {
+                if let Some(Err(error)) = taken.first() {
+                    return Err(error.clone());
+                }
+                run_alone(rank, plan, store)?;
+            }
+            _ => self.run_on_ranks(*number, &plans, &stores, &taken)?,
         }
         drop(number);
-        drop(reserved);
-        let kept = |at: usize| -> Result<(usize, Ready)> {
-            let (mut tiles, mut reserved) = (Vec::new(), Vec::new());
-            for ((rank, plan), store) in ranks.iter().zip(plans.iter()).zip(&stores) {
-                let tile = store.tile(plan.kept[at].1)?;
-                let memory = rank.context.budget.reserve("arrays");
-                memory.try_grow(tile.bytes()).map_err(|error| error.context("keeping an array"))?;
-                tiles.push(tile);
-                reserved.push(memory);
-            }
-            Ok((plans[0].kept[at].0, Ready::new(tiles, reserved)))
+        let mut taken = taken.into_iter().collect::<Result<Vec<_>>>()?;
+        let kept = |(at, &(entry, _)): (usize, &(usize, usize))| -> Result<(usize, Ready)> {
+            let tiles = stores.iter().zip(plans.iter()).map(|(store, plan)| store.tile(plan.kept[at].1));
+            let memory = taken.iter_mut().filter_map(|taken| taken.kept.next()).collect();
+            Ok((entry, Ready::new(tiles.collect::<Result<_>>()?, memory)))
         };
-        (0..plans[0].kept.len()).map(kept).collect()
+        plans[0].kept.iter().enumerate().map(kept).collect()
     }
 
     /// Runs the plans of this process's ranks as stages, between which ranks move tiles.
-    fn run_on_ranks(&self, action: u64, plans: &[ArrayPlan], stores: &[Arc<Store>]) -> Result<()> {
+    fn run_on_ranks(
+        &self,
+        action: u64,
+        plans: &[ArrayPlan],
+        stores: &[Arc<Store>],
+        taken: &[Result<Taken>],
+    ) -> Result<()> {
         let ranks = self.local_ranks();
+        let refused = |at: usize| taken.get(at).and_then(|taken| taken.as_ref().err().cloned());
         if let ([rank], [plan], [store]) = (ranks, plans, stores) {
-            self.count_sent(act(rank, action, plan, store)?);
+            self.count_sent(act(rank, action, plan, store, refused(0))?);
             return Ok(());
         }
         std::thread::scope(|scope| {
-            let running = ranks.iter().zip(plans).zip(stores);
-            let running = running.map(|((rank, plan), store)| scope.spawn(move || act(rank, action, plan, store)));
+            let running = ranks.iter().zip(plans).zip(stores).enumerate();
+            let running = running.map(|(at, ((rank, plan), store))| {
+                let refused = refused(at);
+                scope.spawn(move || act(rank, action, plan, store, refused))
+            });
             let running = running.collect::<Vec<_>>();
             let ended = running
                 .into_iter()
@@ -342,6 +349,24 @@ impl Session {
             self.count_sent(sent.into_iter().sum());
             Ok(())
         })
+    }
+}
+
+/// What a plan takes of a rank's memory: while it runs, and for each array that is kept.
+struct Taken {
+    _running: Reservation,
+    kept: std::vec::IntoIter<Reservation>,
+}
+
+impl Taken {
+    fn new(rank: &Rank, plan: &ArrayPlan) -> Result<Self> {
+        let take = |bytes: usize| {
+            let memory = rank.context.budget.reserve("arrays");
+            memory.try_grow(bytes).map_err(|error| error.context("computing arrays")).map(|()| memory)
+        };
+        let kept = plan.kept_bytes.iter().map(|&bytes| take(bytes)).collect::<Result<Vec<_>>>()?;
+        let running = plan.bytes.saturating_sub(plan.kept_bytes.iter().sum());
+        Ok(Self { _running: take(running)?, kept: kept.into_iter() })
     }
 }
 
@@ -356,9 +381,9 @@ fn run_alone(rank: &Rank, plan: &ArrayPlan, store: &Arc<Store>) -> Result<()> {
     block_on(workers.run(move || segments.iter().try_for_each(|segment| store.run(segment))))
 }
 
-/// Runs a plan with the other ranks; bytes that this one sent to them.
-fn act(rank: &Rank, action: u64, plan: &ArrayPlan, store: &Arc<Store>) -> Result<u64> {
-    let placed = placed(rank, plan, store);
+/// Runs a plan with the other ranks, unless this one has no memory for it, which all of them learn; bytes that it sent to them.
+fn act(rank: &Rank, action: u64, plan: &ArrayPlan, store: &Arc<Store>, refused: Option<Error>) -> Result<u64> {
+    let placed = refused.map_or_else(|| placed(rank, plan, store), Err);
     let fingerprint = placed.as_ref().map(|placed| Fingerprint::new([("arrays", placed.hash())]));
     rank.context.activity.plans(action);
     let ran = agree(&rank.control, action, fingerprint.map_err(Clone::clone))

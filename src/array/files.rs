@@ -20,7 +20,7 @@ impl Session {
     /// There is no such file, it is no NPY file, or its elements are of another type than `T`; the message says which.
     pub fn read_npy<T: Element>(&self, path: impl AsRef<Path>) -> Result<Array<T>> {
         let path = path.as_ref();
-        self.array_of_file(&npy::open(path)?, &path.display().to_string())
+        self.array_of_file(npy::open(path), &path.display().to_string())
     }
 
     /// A member of an NPZ file, by name.
@@ -29,7 +29,8 @@ impl Session {
     /// There is no such file or member, or as [`Session::read_npy`].
     pub fn read_npz<T: Element>(&self, path: impl AsRef<Path>, name: &str) -> Result<Array<T>> {
         let path = path.as_ref();
-        self.array_of_file(&NpzFile::open(path)?.array(name)?, &format!("{} ({name})", path.display()))
+        let file = NpzFile::open(path).and_then(|file| file.array(name));
+        self.array_of_file(file, &format!("{} ({name})", path.display()))
     }
 
     /// A matrix in a Matrix Market file, dense: entries that the file does not have are 0, and those that it has twice add up.
@@ -50,7 +51,18 @@ impl Session {
         }
     }
 
-    fn array_of_file<T: Element>(&self, file: &ArrayFile, name: &str) -> Result<Array<T>> {
+    fn array_of_file<T: Element>(&self, file: Result<ArrayFile>, name: &str) -> Result<Array<T>> {
+        // A rank that cannot read it tells the others, and all must see the same array.
+        let seen = file.as_ref().map(|file| (file.dtype().to_string(), file.shape().to_vec()));
+        let all = self.on_all_ranks("open an array file", &seen.map_err(Clone::clone))?;
+        let all = all.into_iter().collect::<Result<Vec<(String, Vec<usize>)>>>()?;
+        if let Some(other) = all.iter().position(|one| *one != all[0]) {
+            return Err(Error::user(format!(
+                "{name} is not the same everywhere: rank 0 sees {:?}, rank {other} {:?}",
+                all[0], all[other]
+            )));
+        }
+        let file = file?;
         let dtype = of_file(file.dtype());
         if dtype != T::DTYPE {
             let wanted = T::DTYPE;

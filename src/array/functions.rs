@@ -1,4 +1,7 @@
 //! Functions of single elements, comparisons, and the choice between two arrays.
+//!
+//! Exponentials, logarithms, `sin`, `cos` and `tanh` have the same bits on every processor. `tan`, `cbrt`, `sinh`, `cosh`, powers and
+//! inverse functions are the system library's.
 
 use bireme_operators::array::{Binary, Compare, Scalar, Unary};
 use bireme_planner::array::{Op, broadcast_all};

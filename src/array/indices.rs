@@ -242,7 +242,7 @@ impl<T: Element> Array<T> {
     }
 
     /// The elements where a mask of the same shape is true, in order: an array of one axis. How many there are is seen at once, so this
-    /// is an action.
+    /// is an action; it brings the whole array to every rank.
     ///
     /// # Errors
     /// The mask has another shape; and as [`Array::compute`].

@@ -127,7 +127,7 @@ fn values(tile: &Tile) -> ArrayRef {
 
 impl DataFrame {
     /// The rows as a dense array: `dims` are columns of indices, from 0, `value` is the column of elements. Elements without a row are 0,
-    /// and values of rows with the same indices add up. This is an action.
+    /// and values of rows with the same indices add up. This is an action, which brings all rows to every rank.
     ///
     /// ```
     /// use bireme::prelude::*;

@@ -333,6 +333,17 @@ impl Session {
         }
     }
 
+    /// What each process of the job says, by rank; of ranks that are threads of this process there is one.
+    pub(crate) fn on_all_ranks<T>(&self, label: &str, ours: &T) -> Result<Vec<T>>
+    where
+        T: bincode::Encode + bincode::Decode<()> + Clone,
+    {
+        match self.inner.ranks.as_slice() {
+            [rank] if rank.control.ranks() > 1 => rank.control.all_gather_values(label, ours),
+            _ => Ok(vec![ours.clone()]),
+        }
+    }
+
     /// What only one process may decide: rank 0's answer, on every rank.
     pub(crate) fn decide_on_root<T>(&self, label: &str, decide: impl FnOnce() -> Result<T>) -> Result<T>
     where

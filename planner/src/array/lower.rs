@@ -39,8 +39,10 @@ pub struct ArrayPlan {
     pub segments: Arc<Vec<Segment>>,
     /// What is said of each segment; the same on every rank.
     pub lines: Vec<Vec<String>>,
-    /// The slots of the entries that are kept.
+    /// The entries that are kept, with their slots.
     pub kept: Vec<(usize, Slot)>,
+    /// Bytes that this rank has of each of them.
+    pub kept_bytes: Vec<usize>,
     /// Work, in instructions on one element.
     pub work: u64,
     /// Bytes that this rank's slots need, but for the inputs'.
@@ -216,7 +218,7 @@ impl<'a> Lowering<'a> {
                 let same_level = self.levels[operand] == self.levels[number];
                 let inline = match &entry.op {
                     op if op.is_pointwise() => {
-                        self.is_inline(operand, &entry.shape) && (same_level || self.is_free(operand))
+                        self.is_inline(operand, &entry.shape) && (same_level || self.entry(operand).op.is_source())
                     }
                     Op::Reduce(..) => self.entry(operand).op.is_pointwise() && same_level,
                     _ => false,
@@ -227,11 +229,6 @@ impl<'a> Lowering<'a> {
                 }
             }
         }
-    }
-
-    /// Whether an entry is made of nothing but numbers and indices, at no cost worth a store.
-    fn is_free(&self, number: usize) -> bool {
-        self.entry(number).op.is_source()
     }
 
     /// Plans all entries of a level.
@@ -274,7 +271,8 @@ impl<'a> Lowering<'a> {
                     let regions = self.regions_with_whole(&entry.shape, *axis);
                     let from = self.compact(entry.operands[0], regions, &mut steps, &mut lines)?;
                     let to = self.made(number, self.places.regions(&entry.shape));
-                    lines.push(format!("%{} = {} of %{from}", to.0, entry.op));
+                    let whole = self.whole_text(*axis, &entry.shape);
+                    lines.push(format!("%{} = {} of %{from}{whole}", to.0, entry.op));
                     steps.push(Step::Lines { line: *line, axis: *axis, from, to });
                 }
                 Op::Take(axis) => self.take(number, *axis, &mut steps, &mut lines)?,
@@ -308,6 +306,11 @@ impl<'a> Lowering<'a> {
         let slot = self.slot(self.entry(number).dtype, regions);
         self.slots[number] = Some(slot);
         (slot, region)
+    }
+
+    /// What is said of a step along an axis that is cut: no rank can do its part alone.
+    fn whole_text(&self, axis: usize, shape: &[usize]) -> &'static str {
+        if axis == 0 && self.places.cuts(shape) { " (all of it, on every rank)" } else { "" }
     }
 
     /// What is on each rank if a shape is cut, but whole along an axis.
@@ -437,7 +440,9 @@ impl<'a> Lowering<'a> {
         }
         let made = self.regions.iter().zip(&self.types).skip(self.inputs);
         let bytes = made.map(|(regions, dtype)| regions[self.rank].len() * dtype.bytes()).sum();
+        let of_kept = |(_, slot): &(usize, Slot)| self.regions[*slot][self.rank].len() * self.types[*slot].bytes();
         Ok(ArrayPlan {
+            kept_bytes: kept.iter().map(of_kept).collect(),
             slots: self.regions.len(),
             segments: Arc::new(self.segments),
             lines: self.lines,

@@ -35,7 +35,8 @@ impl Lowering<'_> {
         let whole = Region::whole(&self.entry(by).shape);
         let indices = self.compact(by, vec![whole; self.places.ranks], steps, lines)?;
         let to = self.made(number, regions);
-        lines.push(format!("%{} = {} of %{from} by %{indices}", to.0, entry.op));
+        let whole = self.whole_text(axis, shape);
+        lines.push(format!("%{} = {} of %{from} by %{indices}{whole}", to.0, entry.op));
         self.work += to.1.len() as u64;
         steps.push(Step::Take { axis, extent: shape[axis], from, indices, to });
         Ok(())
