@@ -6,7 +6,8 @@
 //! ```
 //!
 //! It splits its communicator, simulates a field on each part, and lets a session over the part's communicator query the field
-//! where it lies: what stays on its rank is not moved, and the program's own messages go on meanwhile.
+//! where it lies: what stays on its rank is not moved, and the program's own messages go on meanwhile. The field is an array as well, made
+//! of the ranks' tiles without a copy; a product with what every rank has is made where the tiles are.
 #![allow(clippy::print_stdout, reason = "an example speaks to people")]
 
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use bireme::prelude::*;
 
 /// Cells of the field on each rank.
 const CELLS: i64 = 100_000;
+/// Cells of a line.
+const LINE: usize = 100;
 /// Regions of the field; each has cells on every rank.
 const REGIONS: i64 = 7;
 
@@ -62,12 +65,44 @@ fn hottest(part: &SimpleCommunicator) -> Result<(i64, f64)> {
     part.all_reduce_into(&rows, &mut of_all, SystemOperation::sum());
     assert_eq!(of_all, hot.count()?);
 
+    averages(part, &session, &mine)?;
+
     let regions =
         session.sql("SELECT region, avg(v) AS v FROM field GROUP BY region ORDER BY v DESC LIMIT 1")?.collect()?;
     // Grouping by region does move rows: the regions lie across the ranks.
     assert_eq!(session.progress().bytes_sent > 0, part.size() > 1);
     let [top] = regions.as_slice() else { return Err(Error::user("one batch of one row was expected")) };
     Ok((top.column(0).as_primitive::<Int64Type>().value(0), top.column(1).as_primitive::<Float64Type>().value(0)))
+}
+
+/// Weighted averages of the cells' values, line by line: a product of the ranks' tiles and of weights that every rank has.
+fn averages(part: &SimpleCommunicator, session: &Session, hot: &[RecordBatch]) -> Result<()> {
+    let (_, cells) = simulate(part.rank().into());
+    let values = cells.column(2).as_primitive::<Float64Type>().values().clone();
+    // As lines of the field; the vector of MPI's side is the array's memory.
+    let (lines, width) = (CELLS as usize / LINE, LINE);
+    let first = part.rank() as usize * lines;
+    let tile = LocalTile::new(values.clone(), [first..first + lines, 0..width])?;
+    let field = Array::from_local(tile, Layout::parse("A(x,y) -> M(x)")?, session)?;
+    let weights = session.array((0..width).map(|y| 1.0 / (1 + y) as f64).collect::<Vec<_>>(), [width])?;
+    let ranks = session.machine().grid([part.size() as usize])?;
+    let weights = weights.distribute("w(y) -> M(*)", &ranks)?;
+    let moved = session.progress().array_bytes_sent;
+    let sums = field.dot(&weights)?;
+    let mine = sums.local_tiles()?;
+    assert_eq!(session.progress().array_bytes_sent, moved, "tiles moved that need not");
+    let [mine] = mine.as_slice() else { return Err(Error::user("one tile was expected")) };
+    assert_eq!(mine.ranges(), [first..first + lines]);
+    for (line, sum) in values.chunks(width).zip(mine.values()) {
+        let slow = line.iter().enumerate().map(|(y, value)| value / (1 + y) as f64).sum::<f64>();
+        assert!((slow - sum).abs() < 1e-9 * slow.abs(), "{slow} and {sum}");
+    }
+    // The same array in SQL: as many hot cells as the session has found in the table.
+    session.register_array("lines", &field, ["x", "y"], "v")?;
+    let here = session.sql("SELECT x FROM lines WHERE v > 0.9")?.collect_local()?;
+    let count = |batches: &[RecordBatch]| batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+    assert_eq!(count(&here), count(hot));
+    Ok(())
 }
 
 /// This rank's cells: their numbers, regions, and values from 0 to 1.

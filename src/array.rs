@@ -16,6 +16,7 @@ mod element;
 mod files;
 mod functions;
 mod indices;
+mod layouts;
 mod node;
 mod operators;
 mod products;
@@ -35,10 +36,13 @@ pub use action::compute_all;
 pub use element::{Element, Float, Number};
 pub use functions::{maximum, minimum, where_};
 pub use indices::{Index, IntoIndices};
+pub use layouts::{IntoLocalTiles, LocalTile};
 pub use products::einsum;
 pub use rearrange::{concatenate, stack};
 
 use node::Node;
+
+pub use bireme_planner::array::{Primitive, Schedule};
 
 use crate::session::Session;
 

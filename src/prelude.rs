@@ -11,6 +11,6 @@ pub use crate::functions::{
     window,
 };
 pub use crate::{
-    Array, CsvOptions, DataFrame, Error, ErrorKind, GroupBy, IpcOptions, JsonOptions, ParquetOptions, Result, Session,
-    SessionBuilder, WriteOptions,
+    Array, CsvOptions, DataFrame, Error, ErrorKind, GroupBy, IpcOptions, JsonOptions, Layout, LocalTile,
+    ParquetOptions, Result, Schedule, Session, SessionBuilder, WriteOptions,
 };

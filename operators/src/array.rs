@@ -27,6 +27,7 @@ mod run;
 mod step;
 mod store;
 mod strip;
+mod sums;
 mod take;
 #[cfg(test)]
 mod tests;

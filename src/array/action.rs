@@ -137,12 +137,23 @@ pub(super) fn whole(session: &Session, node: &Arc<Node>) -> Result<Tile> {
     let tiles = node.tiles().ok_or_else(|| Error::internal("an array that is not there"))?;
     let first = |tiles: Vec<Tile>| tiles.into_iter().next().ok_or_else(|| Error::internal("an array on no rank"));
     // Ranks must come to the same conclusion, whatever each of them has.
-    if !session.places().cuts(node.shape()) {
+    let ready = node.there();
+    if !session.places().cuts(node.shape()) && ready.is_none_or(|ready| ready.tiling.is_none()) {
         return first(tiles);
     }
-    let program = Program::of(std::slice::from_ref(node), Keep::Whole);
+    first(kept_as(session, node, Keep::Whole)?)
+}
+
+/// The tiles of an array that is there, by rows on the ranks of this process.
+pub(super) fn by_rows(session: &Session, node: &Arc<Node>) -> Result<Vec<Tile>> {
+    let ready = node.there().ok_or_else(|| Error::internal("an array that is not there"))?;
+    if ready.tiling.is_none() { Ok(ready.tiles) } else { kept_as(session, node, Keep::Rows) }
+}
+
+fn kept_as(session: &Session, node: &Arc<Node>, keep: Keep) -> Result<Vec<Tile>> {
+    let program = Program::of(std::slice::from_ref(node), keep);
     let kept = session.run_arrays(&program.sketch, &program.nodes)?;
-    first(kept.into_iter().next().map(|(_, ready)| ready.tiles).unwrap_or_default())
+    Ok(kept.into_iter().next().map(|(_, ready)| ready.tiles).unwrap_or_default())
 }
 
 fn of_bits(dtype: bireme_operators::array::DType, bits: u64) -> bireme_operators::array::Scalar {
@@ -182,9 +193,10 @@ impl Program {
             if places.contains_key(&key) {
                 continue;
             }
-            let (op, operands) = match node.state() {
-                State::Pending(op, operands) => (op, operands),
-                State::Ready(_) | State::Failed(_) => (Op::Input, Vec::new()),
+            let (op, operands, tiling) = match node.state() {
+                State::Pending(op, operands) => (op, operands, None),
+                State::Ready(ready) => (Op::Input, Vec::new(), ready.tiling),
+                State::Failed(_) => (Op::Input, Vec::new(), None),
             };
             if !operands_done && !operands.is_empty() {
                 path.push((node, true));
@@ -201,6 +213,7 @@ impl Program {
                 shape: node.shape().to_vec(),
                 operands: operands.iter().map(|operand| places[&Arc::as_ptr(operand)]).collect(),
                 kept: if keeps { Keep::Placed } else { Keep::No },
+                tiling,
             });
             self.nodes.push(node);
         }
@@ -267,7 +280,7 @@ fn is_wanted(node: &Arc<Node>) -> bool {
 
 impl Session {
     pub(super) fn places(&self) -> Places {
-        Places { ranks: self.ranks(), whole_below: self.arrays_whole_below() }
+        Places::new(self.cluster(), self.ranks(), self.arrays_whole_below())
     }
 
     /// The plans of a sketch for the ranks of this process.
@@ -309,14 +322,19 @@ impl Session {
                 }
                 run_alone(rank, plan, store)?;
             }
-            _ => self.run_on_ranks(*number, &plans, &stores, &taken)?,
+            _ => {
+                let ran = self.run_on_ranks(*number, &plans, &stores, &taken);
+                self.count_elements(stores.iter().map(|store| store.sent()).sum());
+                ran?;
+            }
         }
         drop(number);
         let mut taken = taken.into_iter().collect::<Result<Vec<_>>>()?;
         let kept = |(at, &(entry, _)): (usize, &(usize, usize))| -> Result<(usize, Ready)> {
             let tiles = stores.iter().zip(plans.iter()).map(|(store, plan)| store.tile(plan.kept[at].1));
             let memory = taken.iter_mut().filter_map(|taken| taken.kept.next()).collect();
-            Ok((entry, Ready::new(tiles.collect::<Result<_>>()?, memory)))
+            let tiling = plans.first().and_then(|plan| plan.kept_tilings[at].clone());
+            Ok((entry, Ready::new(tiles.collect::<Result<_>>()?, tiling, memory)))
         };
         plans[0].kept.iter().enumerate().map(kept).collect()
     }

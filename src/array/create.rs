@@ -167,7 +167,7 @@ impl<T: Element> Array<T> {
             reserved.push(memory);
         }
         let hold = Arc::new(());
-        let node = Node::ready(session, &hold, T::DTYPE, shape, Ready::new(tiles, reserved));
+        let node = Node::ready(session, &hold, T::DTYPE, shape, Ready::new(tiles, None, reserved));
         Ok(Self { node, hold, element: std::marker::PhantomData })
     }
 }

@@ -7,8 +7,9 @@ use bireme_connectors::array_file::npy::{self, NpyWriter};
 use bireme_connectors::array_file::npz::NpzFile;
 use bireme_connectors::array_file::{ArrayFile, FileType};
 use bireme_engine::error::{Error, Result};
-use bireme_operators::array::{DType, Region};
+use bireme_operators::array::{DType, Region, Tile};
 
+use super::action::by_rows;
 use super::{Array, Element};
 use crate::session::Session;
 
@@ -117,7 +118,9 @@ impl<T: Element> Array<T> {
             NpyWriter::create(&hidden, to_file(T::DTYPE), self.shape()).map(drop)
         };
         session.decide_on_root("create an NPY file", create)?;
-        let written = self.write_parts(&hidden);
+        // An action, which all ranks do or none.
+        let tiles = by_rows(session, &self.node)?;
+        let written = self.write_parts(&hidden, tiles);
         let all = session.sum_over_ranks("write an NPY file", (u64::from(written.is_err()), 0))?;
         let publish = || match (&written, all.0) {
             (Ok(()), 0) => Ok(std::fs::rename(&hidden, path)?),
@@ -134,9 +137,8 @@ impl<T: Element> Array<T> {
         }
     }
 
-    fn write_parts(&self, path: &Path) -> Result<()> {
+    fn write_parts(&self, path: &Path, tiles: Vec<Tile>) -> Result<()> {
         let session = self.session();
-        let tiles = self.node.tiles().ok_or_else(|| Error::internal("an array that is not there"))?;
         let writer = NpyWriter::open_existing(path)?;
         let behind = self.shape().iter().skip(1).product::<usize>();
         for (rank, tile) in session.local_ranks().iter().zip(tiles) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use bireme_engine::budget::Reservation;
 use bireme_engine::error::{Error, Result};
 use bireme_operators::array::{DType, Scalar, Tile};
-use bireme_planner::array::Op;
+use bireme_planner::array::{Op, Tiling};
 use parking_lot::Mutex;
 
 use crate::session::Session;
@@ -39,13 +39,15 @@ pub(super) enum State {
 #[derive(Clone)]
 pub(super) struct Ready {
     pub tiles: Vec<Tile>,
+    /// Where the tiles of all ranks lie, if not by rows.
+    pub tiling: Option<Arc<Tiling>>,
     /// The memory they take from the ranks' budgets.
     _reserved: Arc<Vec<Reservation>>,
 }
 
 impl Ready {
-    pub fn new(tiles: Vec<Tile>, reserved: Vec<Reservation>) -> Self {
-        Self { tiles, _reserved: Arc::new(reserved) }
+    pub fn new(tiles: Vec<Tile>, tiling: Option<Arc<Tiling>>, reserved: Vec<Reservation>) -> Self {
+        Self { tiles, tiling, _reserved: Arc::new(reserved) }
     }
 }
 
@@ -144,8 +146,13 @@ impl Node {
 
     /// Its tiles, if it is there.
     pub fn tiles(&self) -> Option<Vec<Tile>> {
+        self.there().map(|ready| ready.tiles)
+    }
+
+    /// What is there, if it is.
+    pub fn there(&self) -> Option<Ready> {
         match &*self.state.lock() {
-            State::Ready(ready) => Some(ready.tiles.clone()),
+            State::Ready(ready) => Some(ready.clone()),
             _ => None,
         }
     }

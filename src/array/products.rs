@@ -130,5 +130,5 @@ pub fn einsum<'a, T: Number>(text: &str, arrays: impl IntoIterator<Item = &'a Ar
     let shape = einsum.extents(&shapes)?.shape(einsum.output());
     elements(&shape)?;
     let operands = arrays.iter().map(|array| array.node.clone()).collect();
-    Ok(Array::make(first.session(), Op::Contract(einsum), shape, operands, Vec::new()))
+    Ok(Array::make(first.session(), Op::Contract(einsum, None), shape, operands, Vec::new()))
 }

@@ -10,9 +10,10 @@ use bireme_connectors::array_file::npy;
 use bireme_connectors::memory_table::MemoryTable;
 use bireme_connectors::tile_rows::TileRows;
 use bireme_engine::error::{Error, Result};
-use bireme_operators::array::{DType, Tile};
+use bireme_operators::array::{DType, Region, Tile};
 use datafusion::catalog::TableProvider;
 
+use super::action::by_rows;
 use super::files::of_file;
 use super::{Array, Element, Number};
 use crate::frame::DataFrame;
@@ -73,23 +74,46 @@ impl<T: Element> Array<T> {
         let dims = dims.into_iter().map(Into::into).collect::<Vec<String>>();
         let schema = schema(&dims, value, self.shape(), T::DTYPE)?;
         self.compute()?;
-        let tiles = self.node.tiles().ok_or_else(|| Error::internal("an array that is not there"))?;
         let session = self.session();
+        let ready = self.node.there().ok_or_else(|| Error::internal("an array that is not there"))?;
         let places = session.places();
-        let whole = !places.cuts(self.shape());
+        // Tiles are rows where they lie, if each element has one place; else the array is cut by rows first.
+        let once = ready.tiling.as_ref().and_then(|tiling| each_once(tiling.regions(), self.size()));
+        let (regions, tiles) = match once {
+            Some(regions) => (regions, ready.tiles),
+            None if places.cuts(self.shape()) => {
+                (places.regions(self.shape()).into_iter().map(Some).collect(), by_rows(session, &self.node)?)
+            }
+            None => (vec![None], by_rows(session, &self.node)?),
+        };
         let local = session.local_ranks();
         let mut lanes = Vec::new();
-        for rank in 0..if whole { 1 } else { places.ranks } {
-            let here = local.iter().position(|one| one.number == rank).or(whole.then_some(0));
-            let region = places.region(self.shape(), rank);
-            let rows = match here {
-                Some(at) => Some(TileRows::new(region.ranges().to_vec(), values(&tiles[at]))?),
-                None => None,
-            };
-            lanes.push(((!whole).then_some(rank), region.len() as u64, rows));
+        if let [None] = regions.as_slice() {
+            let rows = TileRows::new(tiles[0].indices.ranges().to_vec(), values(&tiles[0]))?;
+            lanes.push((None, self.size() as u64, Some(rows)));
+        } else {
+            for (rank, region) in regions.into_iter().enumerate() {
+                let Some(region) = region else { continue };
+                let here = local.iter().position(|one| one.number == rank);
+                let rows = here.map(|at| TileRows::new(region.ranges().to_vec(), values(&tiles[at]))).transpose()?;
+                lanes.push((Some(rank), region.len() as u64, rows));
+            }
         }
         Ok(Arc::new(MemoryTable::of_tiles(schema, lanes)))
     }
+}
+
+/// What each rank has, without copies of what an earlier one has; `None` if tiles overlap in another way, or some elements are missing.
+fn each_once(regions: &[Region], elements: usize) -> Option<Vec<Option<Region>>> {
+    let mut all: Vec<Option<Region>> = Vec::with_capacity(regions.len());
+    for region in regions {
+        let earlier = all.iter().flatten().any(|earlier| earlier == region);
+        all.push((!earlier && !region.is_empty()).then(|| region.clone()));
+    }
+    let kept = all.iter().flatten().collect::<Vec<_>>();
+    let apart =
+        kept.iter().enumerate().all(|(at, one)| kept[..at].iter().all(|other| other.intersection(one).is_empty()));
+    (apart && kept.len() > 1 && kept.iter().map(|region| region.len()).sum::<usize>() == elements).then_some(all)
 }
 
 fn schema(dims: &[String], value: &str, shape: &[usize], dtype: DType) -> Result<SchemaRef> {

@@ -117,6 +117,11 @@ impl Session {
         self.inner.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Counts bytes of arrays' elements that went to other ranks.
+    pub(crate) fn count_elements(&self, bytes: u64) {
+        self.inner.array_bytes_sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Counts what the ranks of this process did.
     fn count(&self, acted: &[Acted]) {
         self.planned_in(acted.first().map_or(Duration::ZERO, |acted| acted.planning));

@@ -288,6 +288,7 @@ impl SessionBuilder {
             progress,
             bytes_total: AtomicU64::new(0),
             bytes_sent: AtomicU64::new(0),
+            array_bytes_sent: AtomicU64::new(0),
             planning: AtomicU64::new(0),
             actions: Mutex::new(0),
             externals: Mutex::default(),

@@ -69,6 +69,7 @@ struct Inner {
     bytes_total: AtomicU64,
     /// Bytes that exchanges sent to other ranks.
     bytes_sent: AtomicU64,
+    array_bytes_sent: AtomicU64,
     /// Nanoseconds spent planning, over all statements and actions.
     planning: AtomicU64,
     /// Actions so far; held while one runs, so that actions run one after the other.

@@ -24,6 +24,8 @@ pub struct ProgressSnapshot {
     pub bytes_read: u64,
     /// Bytes of rows that exchanges sent from this process to other ranks, over all actions that have ended.
     pub bytes_sent: u64,
+    /// Of these, bytes of arrays' elements: without folds, and without what messages carry beside them.
+    pub array_bytes_sent: u64,
     /// Rows that left through sinks, over all actions.
     pub rows: u64,
     /// Time spent planning, from texts to placed plans, over all statements and actions of rank 0 or this process's rank.
@@ -52,6 +54,7 @@ impl ProgressHandle {
             bytes_total: session.bytes_total.load(Ordering::Relaxed),
             bytes_read: session.ranks.iter().map(|rank| rank.reads.total()).sum(),
             bytes_sent: session.bytes_sent.load(Ordering::Relaxed),
+            array_bytes_sent: session.array_bytes_sent.load(Ordering::Relaxed),
             rows: session.progress.rows(),
             planning: Duration::from_nanos(session.planning.load(Ordering::Relaxed)),
         }

@@ -115,11 +115,13 @@ impl Placement {
             .into_iter()
             .filter_map(|(axis, (have, want_axis))| Some((Some(axis), self.collective(want, *have, *want_axis)?)));
         let steps = steps.collect::<Vec<_>>();
-        if steps.is_empty() { vec![(None, Collective::Tiles)] } else { steps }
+        // Something moves: where each axis by itself drops only, they do not do so together.
+        let moves = steps.iter().any(|(_, step)| *step != Collective::Slice);
+        if moves { steps } else { vec![(None, Collective::Tiles)] }
     }
 
     fn collective(&self, want: &Self, have: Axis, wants: Axis) -> Option<Collective> {
-        use Axis::{Along, Face, Replicated, Summands};
+        use Axis::{Along, Face, Replicated, Summands, Within};
         Some(match (have, wants) {
             (Along(one), Along(other)) if one == other => {
                 let [has, wants] = [self, want].map(|placement| &placement.layout().dimensions[one]);
@@ -129,17 +131,18 @@ impl Placement {
                     _ => Collective::AllToAll,
                 }
             }
-            (Along(_), Along(_)) => Collective::AllToAll,
-            (Along(_), Replicated) => Collective::AllGather,
-            (Along(_), Face(_)) => Collective::Gather,
-            (Replicated, Along(_)) => Collective::Slice,
-            (Face(_), Along(_)) => Collective::Scatter,
+            (Within(one), Within(other)) if one == other => return None,
+            (Along(_) | Within(_), Along(_) | Within(_)) => Collective::AllToAll,
+            (Along(_) | Within(_), Replicated) => Collective::AllGather,
+            (Along(_) | Within(_), Face(_)) => Collective::Gather,
+            (Replicated, Along(_) | Within(_)) => Collective::Slice,
+            (Face(_), Along(_) | Within(_)) => Collective::Scatter,
             (Face(_), Replicated) => Collective::Broadcast,
             (Face(one), Face(other)) if one != other => Collective::Tiles,
-            (Summands, Along(_)) => Collective::ReduceScatter,
+            (Summands, Along(_) | Within(_)) => Collective::ReduceScatter,
             (Summands, Replicated) => Collective::AllReduce,
             (Summands, Face(_)) => Collective::Reduce,
-            (Replicated | Face(_), _) | (Summands, Summands) | (Along(_), Summands) => return None,
+            (Replicated | Face(_), _) | (Summands, Summands) | (Along(_) | Within(_), Summands) => return None,
         })
     }
 }
@@ -175,6 +178,8 @@ mod tests {
         check("A(i,j) -> M(i,+)", "A(i,j) -> M(i,*)", &[(Some(1), AllReduce)], 72);
         check("A(i,j) -> M(i,+)", "A(i,j) -> M(i,1)", &[(Some(1), Reduce)], 72);
         check("A(i,j) -> M(i,+)", "A(i,j) -> M(i,+)", &[], 0);
+        check("A(i,j) -> M(i,i')", "A(i,j) -> M(i,*)", &[(Some(1), AllGather)], 48);
+        check("A(i,j) -> M(i,*)", "A(i,j) -> M(i,i')", &[(None, Slice)], 0);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //!   layout     = name "(" dimensions ")" "->" name "(" axes ")"
 //!   dimension  = name [ "cyclic" [ "(" indices ")" ] ] [ "halo" "(" indices ")" ]
 //!   axis       = name        cut along this dimension of the collection
+//!              | name "'"    cut again along it, within each piece: tiles that ranks share
 //!              | "*"         the same on all ranks along this dimension of the grid
 //!              | number      on the ranks with this coordinate alone
 //!              | "+"         a summand on each rank: their sum is the collection
@@ -55,6 +56,8 @@ pub enum Spread {
 pub enum Axis {
     /// Cuts a dimension of the collection, by its place.
     Along(usize),
+    /// Cuts the pieces of a dimension that another axis has cut.
+    Within(usize),
     /// Holds the same everywhere.
     Replicated,
     /// Holds something at this coordinate alone.
@@ -94,6 +97,7 @@ impl fmt::Display for Layout {
         });
         let axes = self.axes.iter().map(|axis| match axis {
             Axis::Along(dimension) => self.dimensions[*dimension].name.clone(),
+            Axis::Within(dimension) => format!("{}'", self.dimensions[*dimension].name),
             Axis::Replicated => "*".into(),
             Axis::Face(at) => at.to_string(),
             Axis::Summands => "+".into(),
@@ -127,8 +131,14 @@ impl<'a> Parser<'a> {
         self.list(|parser| {
             let start = parser.start();
             let axis = parser.axis(&dimensions)?;
-            if matches!(axis, Axis::Along(_)) && axes.contains(&axis) {
-                return Err(parser.wrong(start, "this dimension is cut already: a grid can cut it once"));
+            if matches!(axis, Axis::Along(_) | Axis::Within(_)) && axes.contains(&axis) {
+                return Err(parser
+                    .wrong(start, "this dimension is cut already: a grid can cut it once, and once again with `'`"));
+            }
+            if let Axis::Within(dimension) = axis
+                && dimensions[dimension].spread != Spread::Blocks
+            {
+                return Err(parser.wrong(start, "only a dimension in blocks can be cut again"));
             }
             axes.push(axis);
             Ok(())
@@ -139,6 +149,14 @@ impl<'a> Parser<'a> {
         }
         if axes.is_empty() {
             return Err(self.wrong(end, "a grid has at least one dimension"));
+        }
+        let alone = axes.iter().find_map(|axis| match axis {
+            Axis::Within(dimension) if !axes.contains(&Axis::Along(*dimension)) => Some(*dimension),
+            _ => None,
+        });
+        if let Some(dimension) = alone {
+            let name = &dimensions[dimension].name;
+            return Err(self.wrong(end, &format!("`{name}'` cuts pieces of `{name}`, which no axis has cut")));
         }
         Ok(Layout { collection, dimensions, machine, axes })
     }
@@ -173,7 +191,8 @@ impl<'a> Parser<'a> {
         let start = self.start();
         let name = self.name("a dimension of the collection, `*`, `+` or a coordinate")?;
         let found = dimensions.iter().position(|dimension| dimension.name == name);
-        found.map(Axis::Along).ok_or_else(|| {
+        let along = if self.token("'") { Axis::Within } else { Axis::Along };
+        found.map(along).ok_or_else(|| {
             let names = dimensions.iter().map(|dimension| dimension.name.as_str()).collect::<Vec<_>>().join(", ");
             self.wrong(start, &format!("the collection has no dimension `{name}`, only {names}"))
         })
@@ -276,6 +295,7 @@ mod tests {
             "v(i cyclic(4) halo(2)) -> M(i)",
             "scalar() -> M(*)",
             "cyclic(halo halo(1)) -> M(halo)",
+            "A(i,k) -> M(i,i',k)",
         ] {
             let layout = Layout::parse(text).unwrap();
             assert_eq!(layout.to_string(), text);
@@ -297,6 +317,9 @@ mod tests {
         check("A(i,j) -> M(i,k)", 14, "no dimension `k`, only i, j");
         check("A(i,i) -> M(i)", 4, "`i` is there twice");
         check("A(i) -> M(i,i)", 12, "a grid can cut it once");
+        check("A(i) -> M(i,i',i')", 15, "a grid can cut it once");
+        check("A(i cyclic(2)) -> M(i,i')", 22, "only a dimension in blocks");
+        check("A(i,j) -> M(j,i')", 17, "which no axis has cut");
         check("A(i) -> M()", 11, "at least one dimension");
         check("A(i cyclic(0)) -> M(i)", 13, "at least one index");
         check("A(i halo(x)) -> M(i)", 9, "a number, was expected");

@@ -113,7 +113,12 @@ impl Placement {
         };
         let (at, parts) = (place[axis], self.grid.extents()[axis]);
         match spread {
-            Spread::Blocks => IndexSet::run(share(extent, at, parts)..share(extent, at + 1, parts)),
+            Spread::Blocks => {
+                let run = share(extent, at, parts)..share(extent, at + 1, parts);
+                let again = self.layout.axes.iter().position(|axis| *axis == Axis::Within(dimension));
+                let (at, parts) = again.map_or((0, 1), |axis| (place[axis], self.grid.extents()[axis]));
+                IndexSet::run(run.start + share(run.len(), at, parts)..run.start + share(run.len(), at + 1, parts))
+            }
             Spread::Cyclic(run) => {
                 let starts = (at.saturating_mul(run)..extent).step_by(parts.saturating_mul(run));
                 IndexSet::of_runs(starts.map(|start| start..(start + run).min(extent)))
@@ -147,7 +152,7 @@ pub(super) mod tests {
     }
 
     /// Layouts on a grid of two dimensions.
-    pub const LAYOUTS: [&str; 12] = [
+    pub const LAYOUTS: [&str; 14] = [
         "A(i,j) -> M(i,j)",
         "A(i,j) -> M(j,i)",
         "A(i,j) -> M(i,*)",
@@ -160,6 +165,8 @@ pub(super) mod tests {
         "A(i cyclic(2),j) -> M(i,j)",
         "A(i cyclic,j cyclic(3)) -> M(i,j)",
         "A(i halo(1),j) -> M(i,j)",
+        "A(i,j) -> M(i,i')",
+        "A(i,j) -> M(j',j)",
     ];
 
     #[test]

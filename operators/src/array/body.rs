@@ -3,6 +3,7 @@
 //! A message is one row: which move, from which rank, where in the part that it belongs to, bytes. What is sent lies in one piece or is
 //! packed first, and is cut into messages of a few MiB; nothing else of it is copied before it is on its way.
 
+use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, LargeBinaryArray, RecordBatch, UInt32Array, UInt64Array};
@@ -16,12 +17,13 @@ use bireme_engine::workers::Workers;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::dtype::{DType, with_native};
+use super::dtype::DType;
 use super::leaf::result;
 use super::operand::Operand;
 use super::run::{Subtree, together};
 use super::step::{Move, Segment};
 use super::store::{Store, cut};
+use super::sums::Sum;
 use super::take::put;
 use super::tile::{Region, strides};
 
@@ -68,14 +70,21 @@ impl Body for ArrayBody {
                 arrivals.receive(inlet).await?;
             }
             arrivals.finish(&before, &store)?;
-            let run = (Arc::clone(&store), Arc::clone(&segment));
-            workers.run(move || run.0.run(&run.1)).await?;
             let mut outlets = std::mem::take(&mut task.outlets);
             let outlet = outlets.first_mut().ok_or_else(|| Error::internal("arrays without an outlet"))?;
-            for (number, one) in segment.moves.iter().enumerate() {
-                for message in messages(number, one, &store, task.rank, task.ranks)? {
-                    // Every rank waits for all that is announced to it, so nobody says stop.
-                    let _ = outlet.push(message).await?;
+            // What is there already is on its way while this rank computes.
+            let is_there = |one: &Move| one.sources().iter().all(|&slot| store.has(slot));
+            let early = segment.moves.iter().map(is_there).collect::<Vec<_>>();
+            for ran in [false, true] {
+                if ran {
+                    let run = (Arc::clone(&store), Arc::clone(&segment));
+                    workers.run(move || run.0.run(&run.1)).await?;
+                }
+                for (number, one) in segment.moves.iter().enumerate().filter(|(number, _)| early[*number] != ran) {
+                    for message in messages(number, one, &store, task.rank, task.ranks)? {
+                        // Every rank waits for all that is announced to it, so nobody says stop.
+                        let _ = outlet.push(message).await?;
+                    }
                 }
             }
             for outlet in outlets {
@@ -137,36 +146,45 @@ pub(super) fn messages(
     ranks: usize,
 ) -> Result<Vec<RecordBatch>> {
     let mut out = Vec::new();
-    let others = (0..ranks).filter(|&other| other != rank);
     match one {
-        Move::Tiles { from, dtype, sends, .. } => {
-            let tile = store.tile(*from)?;
-            for (to, region) in sends {
-                message(&mut out, [*to, number, rank], &cut(*dtype, &tile.data, &tile.indices, region)?)?;
+        Move::Tiles { dtype, sends, .. } => {
+            // What one rank gets is one string of bytes, region behind region.
+            let mut sent = vec![0; ranks];
+            for (to, from, region) in sends {
+                let tile = store.tile(*from)?;
+                let bytes = cut(*dtype, &tile.data, &tile.indices, region)?;
+                message(&mut out, [*to, number, rank], sent[*to], &bytes)?;
+                sent[*to] += bytes.len();
+                store.count_sent(bytes.len());
             }
         }
         Move::Folds { from, .. } => {
             let bytes = packed(&store.subtrees(*from)?);
-            others.into_iter().try_for_each(|to| message(&mut out, [to, number, rank], &bytes))?;
+            for to in (0..ranks).filter(|&other| other != rank) {
+                message(&mut out, [to, number, rank], 0, &bytes)?;
+            }
         }
-        Move::Sums { from, dtype, .. } => {
+        Move::Sums { from, dtype, sends, .. } => {
             let tile = store.tile(*from)?;
-            let bytes = tile.data.slice_with_length(0, tile.indices.len() * dtype.bytes());
-            others.into_iter().try_for_each(|to| message(&mut out, [to, number, rank], &bytes))?;
+            for (to, region) in sends {
+                let bytes = cut(*dtype, &tile.data, &tile.indices, region)?;
+                message(&mut out, [*to, number, rank], 0, &bytes)?;
+                store.count_sent(bytes.len());
+            }
         }
     }
     Ok(out)
 }
 
-fn message(out: &mut Vec<RecordBatch>, [to, number, rank]: [usize; 3], bytes: &Buffer) -> Result<()> {
+fn message(out: &mut Vec<RecordBatch>, [to, number, rank]: [usize; 3], first: usize, bytes: &Buffer) -> Result<()> {
     let mut at = 0;
     while at < bytes.len() {
         let len = MESSAGE.min(bytes.len() - at);
         let offsets = OffsetBuffer::new(ScalarBuffer::from(vec![0_i64, len as i64]));
         let data = LargeBinaryArray::try_new(offsets, bytes.slice_with_length(at, len), None)?;
         let word = |value: usize| Arc::new(UInt32Array::from(vec![value as u32]));
-        let columns: Vec<arrow::array::ArrayRef> =
-            vec![word(to), word(number), word(rank), Arc::new(UInt64Array::from(vec![at as u64])), Arc::new(data)];
+        let place = Arc::new(UInt64Array::from(vec![(first + at) as u64]));
+        let columns: Vec<arrow::array::ArrayRef> = vec![word(to), word(number), word(rank), place, Arc::new(data)];
         out.push(RecordBatch::try_new(message_schema(), columns)?);
         at += len;
     }
@@ -209,15 +227,17 @@ pub(super) struct Arrivals {
 
 enum Arrival {
     /// Elements of the target, which are written as they come, by rank.
-    Tiles { dtype: DType, target: Region, data: MutableBuffer, parts: Vec<Option<Awaited>> },
+    Tiles { dtype: DType, target: Region, data: MutableBuffer, parts: Vec<Vec<Awaited>> },
     /// Bytes by rank, and how many of them came.
     Bytes(Vec<(Vec<u8>, usize)>),
 }
 
-/// What one rank sends of a tile.
+/// A region that one rank sends of a tile.
 #[derive(Clone)]
 struct Awaited {
     region: Region,
+    /// Where it is in the bytes that the rank sends of this move.
+    bytes: Range<usize>,
     /// What is not in one piece yet.
     pieces: Vec<u8>,
     /// Bytes that came.
@@ -229,23 +249,27 @@ impl Arrivals {
         let mut moves = Vec::with_capacity(before.moves.len());
         for one in &before.moves {
             moves.push(match one {
-                Move::Tiles { from, to, dtype, receives, .. } => {
-                    let mut data = MutableBuffer::from_len_zeroed(to.1.len() * dtype.bytes());
-                    let mut parts = vec![None; ranks];
-                    for (other, region) in receives {
-                        if *other == rank {
-                            let tile = store.tile(*from)?;
-                            place(*dtype, &mut data, &to.1, region, cut(*dtype, &tile.data, &tile.indices, region)?)?;
-                        } else {
-                            parts[*other] = Some(Awaited { region: region.clone(), pieces: Vec::new(), came: 0 });
-                        }
+                Move::Tiles { to, dtype, receives, own, .. } => {
+                    let target = to.as_ref().map_or_else(|| Region::empty(1), |to| to.1.clone());
+                    let mut data = MutableBuffer::from_len_zeroed(target.len() * dtype.bytes());
+                    let mut parts: Vec<Vec<Awaited>> = vec![Vec::new(); ranks];
+                    for (slot, region) in own {
+                        let tile = store.tile(*slot)?;
+                        place(*dtype, &mut data, &target, region, cut(*dtype, &tile.data, &tile.indices, region)?)?;
                     }
-                    Arrival::Tiles { dtype: *dtype, target: to.1.clone(), data, parts }
+                    for (other, region) in receives {
+                        let first = parts[*other].last().map_or(0, |part| part.bytes.end);
+                        let bytes = first..first + region.len() * dtype.bytes();
+                        parts[*other].push(Awaited { region: region.clone(), bytes, pieces: Vec::new(), came: 0 });
+                    }
+                    Arrival::Tiles { dtype: *dtype, target, data, parts }
                 }
                 Move::Folds { from, .. } => Arrival::of_bytes(packed(&store.subtrees(*from)?).as_slice(), rank, ranks),
-                Move::Sums { from, .. } => {
+                Move::Sums { from, dtype, receives, .. } => {
                     let tile = store.tile(*from)?;
-                    Arrival::of_bytes(&tile.data.as_slice()[..tile.bytes()], rank, ranks)
+                    let own = receives.iter().find(|(other, _)| *other == rank);
+                    let own = own.map(|(_, region)| cut(*dtype, &tile.data, &tile.indices, region)).transpose()?;
+                    Arrival::of_bytes(own.as_ref().map_or(&[], |own| own.as_slice()), rank, ranks)
                 }
             });
         }
@@ -276,11 +300,13 @@ impl Arrivals {
         for (arrival, one) in self.moves.into_iter().zip(&before.moves) {
             match (arrival, one) {
                 (Arrival::Tiles { data, parts, .. }, Move::Tiles { to, dtype, .. }) => {
-                    let is_short = |part: &&Awaited| part.came != part.region.len() * dtype.bytes();
+                    let is_short = |part: &&Awaited| part.came != part.bytes.len();
                     if let Some(missing) = parts.iter().flatten().find(is_short) {
                         return Err(Error::internal(format!("only {} bytes came of {}", missing.came, missing.region)));
                     }
-                    store.put_tile(to, *dtype, data.into());
+                    if let Some(to) = to {
+                        store.put_tile(to, *dtype, data.into());
+                    }
                 }
                 (Arrival::Bytes(parts), Move::Folds { to, dtype, fold, .. }) => {
                     let mut subtrees = Vec::new();
@@ -295,8 +321,16 @@ impl Arrivals {
                     }
                     store.put_tile(to, result(*dtype, *fold), together(*dtype, *fold, to.1.len(), subtrees)?);
                 }
-                (Arrival::Bytes(parts), Move::Sums { to, dtype, .. }) => {
-                    store.put_tile(to, *dtype, added(*dtype, &to.1, parts)?);
+                (Arrival::Bytes(mut parts), Move::Sums { to, dtype, receives, .. }) => {
+                    let mut sum = Sum::new(*dtype, to.1.clone());
+                    for (other, region) in receives {
+                        let (part, came) = std::mem::take(&mut parts[*other]);
+                        if [part.len(), came] != [region.len() * dtype.bytes(); 2] {
+                            return Err(Error::internal(format!("{came} bytes came of a sum over {region}")));
+                        }
+                        sum.add(region, &Buffer::from_vec(part))?;
+                    }
+                    store.put_tile(to, *dtype, sum.finish());
                 }
                 _ => return Err(Error::internal("moves were mixed up")),
             }
@@ -326,21 +360,21 @@ impl Arrival {
                 *came += bytes.len();
             }
             Self::Tiles { dtype, target, data, parts } => {
-                let Some(Awaited { region, pieces, came }) = parts.get_mut(from).and_then(Option::as_mut) else {
-                    return Err(unknown());
-                };
-                let whole = region.len() * dtype.bytes();
+                let parts = parts.get_mut(from).ok_or_else(unknown)?;
+                let part = parts.iter_mut().find(|part| part.bytes.contains(&at)).ok_or_else(unknown)?;
+                let (whole, at) = (part.bytes.len(), at - part.bytes.start);
                 if at + bytes.len() > whole {
                     return Err(unknown());
                 }
-                *came += bytes.len();
+                part.came += bytes.len();
                 if bytes.len() == whole {
-                    return place(*dtype, data, target, region, Buffer::from(bytes));
+                    return place(*dtype, data, target, &part.region, Buffer::from(bytes));
                 }
-                pieces.resize(whole, 0);
-                pieces[at..at + bytes.len()].copy_from_slice(bytes);
-                if *came == whole {
-                    return place(*dtype, data, target, region, Buffer::from(std::mem::take(pieces)));
+                part.pieces.resize(whole, 0);
+                part.pieces[at..at + bytes.len()].copy_from_slice(bytes);
+                if part.came == whole {
+                    let pieces = Buffer::from(std::mem::take(&mut part.pieces));
+                    return place(*dtype, data, target, &part.region, pieces);
                 }
             }
         }
@@ -356,27 +390,4 @@ fn place(dtype: DType, out: &mut MutableBuffer, target: &Region, region: &Region
     let data = if data.as_ptr().align_offset(8) == 0 { data } else { Buffer::from_slice_ref(data.as_slice()) };
     let operand = Operand::new(dtype, data, &shape, &rows, &strides(&shape), 0)?;
     put(dtype, out, target, region, &operand)
-}
-
-/// The sum of all ranks' elements, in their order.
-fn added(dtype: DType, region: &Region, parts: Vec<(Vec<u8>, usize)>) -> Result<Buffer> {
-    with_native!(dtype, T => {
-        let mut sum: Option<super::leaf::Many> = None;
-        for (part, came) in parts {
-            if [part.len(), came] != [region.len() * dtype.bytes(); 2] {
-                return Err(Error::internal(format!("{came} bytes came of a sum over {region}")));
-            }
-            let part = Buffer::from_slice_ref(&part);
-            let values = super::kernels::Arg::Many(part.typed_data::<T>());
-            match &mut sum {
-                Some(sum) => sum.add::<T>(super::Fold::Sum, values, 1, 0),
-                None => sum = Some(super::leaf::Many::of_rows(super::Fold::Sum, values, region.len(), 1, 0)),
-            }
-        }
-        let mut out = MutableBuffer::default();
-        if let Some(sum) = sum {
-            sum.write(&mut out);
-        }
-        Ok(out.into())
-    })
 }

@@ -82,6 +82,10 @@ pub enum Step {
         operands: Vec<Bound>,
         /// Where the result goes.
         to: (Slot, Region),
+        /// The part of it that this product makes; the rest is zero.
+        part: Region,
+        /// Whether it is added to what lies there, which an earlier step has made.
+        adds: bool,
     },
     /// Work along the lines of an axis, all of which are here.
     Lines {
@@ -123,6 +127,8 @@ pub enum Step {
         /// Its new name.
         to: (Slot, Region),
     },
+    /// What nobody reads any more is let go.
+    Free(Vec<Slot>),
 }
 
 /// What ranks give each other between two segments.
@@ -130,16 +136,16 @@ pub enum Step {
 pub enum Move {
     /// Parts of an array.
     Tiles {
-        /// What this rank has.
-        from: Slot,
-        /// What it will have.
-        to: (Slot, Region),
+        /// What this rank will have; nothing where it reads what it has already.
+        to: Option<(Slot, Region)>,
         /// The type of the elements.
         dtype: DType,
-        /// What it gives to which rank.
-        sends: Vec<(usize, Region)>,
-        /// What it gets from which rank, itself among them.
+        /// What it gives to which rank, and in which of its slots that lies.
+        sends: Vec<(usize, Slot, Region)>,
+        /// What it gets from which other rank.
         receives: Vec<(usize, Region)>,
+        /// What it has of it already, and in which slots.
+        own: Vec<(Slot, Region)>,
     },
     /// Subtrees of folds, which every rank puts together.
     Folds {
@@ -152,14 +158,18 @@ pub enum Move {
         /// How.
         fold: Fold,
     },
-    /// Summands, which every rank adds up in the order of the ranks.
+    /// Summands, which are added up in the order of the ranks.
     Sums {
-        /// This rank's.
+        /// This rank's summand.
         from: Slot,
-        /// The sum.
+        /// The part of the sum that it will have; empty where it has none.
         to: (Slot, Region),
         /// The type of the elements.
         dtype: DType,
+        /// What it gives to which other rank.
+        sends: Vec<(usize, Region)>,
+        /// Which ranks have summands of its part, ascending, itself among them, and of which elements.
+        receives: Vec<(usize, Region)>,
     },
 }
 
@@ -173,13 +183,12 @@ pub struct Segment {
 }
 
 impl Move {
-    /// Bytes that this rank gives to others.
-    pub fn sent(&self) -> usize {
+    /// The slots of which it gives something to others.
+    pub fn sources(&self) -> Vec<Slot> {
         match self {
-            Self::Tiles { dtype, sends, .. } => {
-                sends.iter().map(|(_, region)| region.len() * dtype.bytes()).sum::<usize>()
-            }
-            Self::Folds { .. } | Self::Sums { .. } => 0,
+            Self::Tiles { sends, .. } => sends.iter().map(|send| send.1).collect(),
+            Self::Folds { from, .. } => vec![*from],
+            Self::Sums { from, .. } => vec![*from],
         }
     }
 }

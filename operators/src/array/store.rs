@@ -1,6 +1,7 @@
 //! What lies on a rank while a plan runs, and the steps that work on it.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::buffer::{Buffer, MutableBuffer};
 use bireme_engine::error::{Error, Result};
@@ -12,6 +13,7 @@ use super::lines::along;
 use super::operand::Operand;
 use super::run::{Folded, Subtree, run, together};
 use super::step::{Bound, FoldTo, Segment, Slot, Step};
+use super::sums::Sum;
 use super::take::{scatter, take};
 use super::tile::{Region, Tile, strides};
 use crate::contract::{Element, Epilogue, View, contract};
@@ -20,6 +22,8 @@ use crate::contract::{Element, Epilogue, View, contract};
 pub struct Store {
     slots: Mutex<Vec<Held>>,
     numbers: Vec<Scalar>,
+    /// Bytes of elements that were given to other ranks.
+    sent: AtomicU64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -35,7 +39,7 @@ impl Store {
     pub fn new(slots: usize, inputs: impl IntoIterator<Item = Tile>, numbers: Vec<Scalar>) -> Self {
         let mut held = inputs.into_iter().map(Held::Tile).collect::<Vec<_>>();
         held.resize(slots.max(held.len()), Held::Nothing);
-        Self { slots: Mutex::new(held), numbers }
+        Self { slots: Mutex::new(held), numbers, sent: AtomicU64::new(0) }
     }
 
     /// The tile in a slot.
@@ -47,6 +51,20 @@ impl Store {
             Some(Held::Tile(tile)) => Ok(tile.clone()),
             _ => Err(Error::internal(format!("there is no array in slot {slot}"))),
         }
+    }
+
+    /// Whether there is something in a slot.
+    pub(super) fn has(&self, slot: Slot) -> bool {
+        self.slots.lock().get(slot).is_some_and(|held| !matches!(held, Held::Nothing))
+    }
+
+    pub(super) fn count_sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes of elements that this rank gave to others so far, but for folds.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     pub(super) fn subtrees(&self, slot: Slot) -> Result<Vec<Subtree>> {
@@ -116,6 +134,10 @@ impl Store {
                 self.put_tile(to, tile.dtype, tile.data);
                 Ok(())
             }
+            Step::Free(slots) => {
+                slots.iter().for_each(|&slot| self.put(slot, Held::Nothing));
+                Ok(())
+            }
         }
     }
 
@@ -163,18 +185,52 @@ impl Store {
     }
 
     fn contract<T: Element + Native>(&self, step: &Step) -> Result<()> {
-        let Step::Contract { einsum, shapes, operands, to, .. } = step else { return Ok(()) };
+        let Step::Contract { einsum, shapes, operands, to, part, adds, .. } = step else { return Ok(()) };
+        // An empty sum: an operand that lacks an index may lie anywhere.
+        if shapes.iter().flatten().any(|&extent| extent == 0) {
+            let out = if *adds { self.taken(to)? } else { zeros::<T>(&to.1) };
+            self.put_tile(to, T::DTYPE, out.into());
+            return Ok(());
+        }
         let tiles = operands.iter().map(|operand| self.tile(operand.slot)).collect::<Result<Vec<_>>>()?;
         let mut views = Vec::with_capacity(tiles.len());
         for ((tile, bound), shape) in tiles.iter().zip(operands).zip(shapes) {
             let offset = usize::try_from(bound.offset).map_err(|_| Error::internal("an operand before its tile"))?;
             views.push(View::new(tile.values::<T>(), shape, &bound.steps, offset)?);
         }
-        let mut out = MutableBuffer::from_len_zeroed(to.1.len() * T::DTYPE.bytes());
-        contract(einsum, &views, Epilogue::REPLACE, out.typed_data_mut::<T>())?;
+        let mut out = if *adds { self.taken(to)? } else { zeros::<T>(&to.1) };
+        if *part == to.1 {
+            let epilogue = if *adds { Epilogue::ADD } else { Epilogue::REPLACE };
+            contract(einsum, &views, epilogue, out.typed_data_mut::<T>())?;
+        } else {
+            let mut product = zeros::<T>(part);
+            contract(einsum, &views, Epilogue::REPLACE, product.typed_data_mut::<T>())?;
+            let mut sum = Sum::of(T::DTYPE, to.1.clone(), out);
+            sum.add(part, &product.into())?;
+            self.put_tile(to, T::DTYPE, sum.finish());
+            return Ok(());
+        }
         self.put_tile(to, T::DTYPE, out.into());
         Ok(())
     }
+
+    /// The elements of a slot, to be changed; without a copy if nobody else has them.
+    fn taken(&self, to: &(Slot, Region)) -> Result<MutableBuffer> {
+        let tile = self.tile(to.0)?;
+        self.put(to.0, Held::Nothing);
+        if tile.indices != to.1 {
+            return Err(Error::internal(format!("{tile:?} is added to as {}", to.1)));
+        }
+        Ok(tile.data.into_mutable().unwrap_or_else(|shared| {
+            let mut copy = MutableBuffer::with_capacity(shared.len());
+            copy.extend_from_slice(shared.as_slice());
+            copy
+        }))
+    }
+}
+
+fn zeros<T: Native>(region: &Region) -> MutableBuffer {
+    MutableBuffer::from_len_zeroed(region.len() * T::DTYPE.bytes())
 }
 
 impl fmt::Debug for Store {

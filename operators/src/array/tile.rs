@@ -61,6 +61,48 @@ impl Region {
     pub fn is_within(&self, other: &Self) -> bool {
         self.is_empty() || self.intersection(other) == *self
     }
+
+    /// The indices that another region lacks, as regions that do not overlap: two an axis at most.
+    #[must_use]
+    pub fn minus(&self, other: &Self) -> Vec<Self> {
+        let common = self.intersection(other);
+        if self.is_empty() || common.is_empty() {
+            return if self.is_empty() { Vec::new() } else { vec![self.clone()] };
+        }
+        let (mut left, mut out) = (self.clone(), Vec::new());
+        for (axis, cut) in common.0.iter().enumerate() {
+            let whole = left.0[axis].clone();
+            for part in [whole.start..cut.start, cut.end..whole.end] {
+                if !part.is_empty() {
+                    let mut beside = left.clone();
+                    beside.0[axis] = part;
+                    out.push(beside);
+                }
+            }
+            left.0[axis] = cut.clone();
+        }
+        out
+    }
+
+    /// How a part of it lies in its row-major elements: runs, as where each begins in the region, where in the part, and its length.
+    pub fn runs_of(&self, part: &Self) -> impl Iterator<Item = (usize, usize, usize)> + use<> {
+        // Axes behind the last one that is cut are one run.
+        let cut = self.0.iter().zip(&part.0).rposition(|(whole, part)| whole != part).unwrap_or(0);
+        let (shape, steps) = (part.shape(), strides(&self.shape()));
+        let first = self.0.iter().zip(&part.0).zip(&steps);
+        let first = first.map(|((whole, part), step)| (part.start - whole.start) * *step as usize).sum::<usize>();
+        let run = shape.iter().skip(cut).product::<usize>();
+        let outer = shape[..cut.min(shape.len())].to_vec();
+        let lines = if part.is_empty() { 0 } else { outer.iter().product::<usize>() };
+        (0..lines).map(move |line| {
+            let (mut rest, mut at) = (line, first);
+            for (&extent, &step) in outer.iter().zip(&steps).rev() {
+                at += (rest % extent) * step as usize;
+                rest /= extent;
+            }
+            (at, line * run, run)
+        })
+    }
 }
 
 impl fmt::Display for Region {

@@ -14,9 +14,11 @@
 //! *Moves.* An entry's elements lie where they were made. If some rank lacks what a step of it reads, all ranks move what is lacking
 //! before the level, and read the copy.
 
+mod choose;
 mod contract;
 mod loops;
 mod rearrange;
+mod tilings;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -27,8 +29,11 @@ use bireme_operators::array::{Bound, DType, Move, Piece, Region, Segment, Slot, 
 
 use super::affine::Affine;
 use super::op::Op;
-use super::place::{Places, parts};
+use super::place::Places;
+use super::rounds::{Part, on_a_ring, parts};
 use super::sketch::{Entry, Keep, Sketch};
+use super::tiling::Tiling;
+use contract::Running;
 
 /// What one rank does.
 #[derive(Clone, Debug)]
@@ -43,6 +48,8 @@ pub struct ArrayPlan {
     pub kept: Vec<(usize, Slot)>,
     /// Bytes that this rank has of each of them.
     pub kept_bytes: Vec<usize>,
+    /// Where each of them lies, if not by rows.
+    pub kept_tilings: Vec<Option<Arc<Tiling>>>,
     /// Work, in instructions on one element.
     pub work: u64,
     /// Bytes that this rank's slots need, but for the inputs'.
@@ -57,7 +64,7 @@ pub struct ArrayPlan {
 /// The sketch is not in order: always a bug of ours.
 pub fn lower(sketch: &Sketch, places: Places, rank: usize) -> Result<ArrayPlan> {
     let (flat, numbers) = flat_reshapes(sketch, places);
-    let mut lowering = Lowering::new(&flat, places, rank);
+    let mut lowering = Lowering::new(&flat, places, rank)?;
     for level in 0..=lowering.levels.iter().copied().max().unwrap_or(0) {
         lowering.level(level)?;
     }
@@ -112,15 +119,23 @@ struct Lowering<'a> {
     move_lines: Vec<String>,
     /// Copies that moves make, by what is copied and which part of it each rank gets.
     copies: Vec<(Slot, Vec<Region>, Slot)>,
-    /// Products of which each rank has a summand.
-    summands: Vec<usize>,
+    /// Where entries lie that do not lie by rows.
+    tilings: Vec<Option<Arc<Tiling>>>,
+    /// How products run whose result stays where it is made.
+    chosen: BTreeMap<usize, choose::Chosen>,
+    /// Products of this level, which may have rounds before them.
+    running: Vec<Running>,
+    /// Slots that rounds let go, and what they take together at the most.
+    freed: Vec<Slot>,
+    transient: usize,
     work: u64,
     moved: u64,
     inputs: usize,
 }
 
-/// What the entries of one loop have in common: the shape, and the axes that are folded.
-type LoopKey = (Vec<usize>, Option<(usize, usize)>);
+/// What the entries of one loop have in common: the shape, the axes that are folded, and if they do not lie by rows the first entry that lies
+/// as they do.
+type LoopKey = (Vec<usize>, Option<(usize, usize)>, Option<usize>);
 
 /// A view of what is stored: which entry, seen how.
 struct Seen {
@@ -129,7 +144,7 @@ struct Seen {
 }
 
 impl<'a> Lowering<'a> {
-    fn new(sketch: &'a Sketch, places: Places, rank: usize) -> Self {
+    fn new(sketch: &'a Sketch, places: Places, rank: usize) -> Result<Self> {
         let count = sketch.entries.len();
         let mut lowering = Self {
             sketch,
@@ -148,20 +163,29 @@ impl<'a> Lowering<'a> {
             moves: Vec::new(),
             move_lines: Vec::new(),
             copies: Vec::new(),
-            summands: Vec::new(),
+            tilings: vec![None; count],
+            chosen: BTreeMap::new(),
+            running: Vec::new(),
+            freed: Vec::new(),
+            transient: 0,
             work: 0,
             moved: 0,
             inputs: 0,
         };
         for number in sketch.inputs() {
             let entry = &sketch.entries[number];
-            let slot = lowering.slot(entry.dtype, places.regions(&entry.shape));
+            let regions = match &entry.tiling {
+                Some(tiling) => tiling.regions().to_vec(),
+                None => places.regions(&entry.shape),
+            };
+            let slot = lowering.slot(entry.dtype, regions);
             lowering.slots[number] = Some(slot);
             lowering.inputs += 1;
         }
+        lowering.find_tilings()?;
         lowering.find_levels();
         lowering.find_stored();
-        lowering
+        Ok(lowering)
     }
 
     fn entry(&self, number: usize) -> &'a Entry {
@@ -243,18 +267,21 @@ impl<'a> Lowering<'a> {
         for &number in &entries {
             if let Op::Reduce(_, from, to) = self.entry(number).op {
                 let shape = self.entry(self.entry(number).operands[0]).shape.clone();
-                loops.entry((shape, Some((from, to)))).or_default().push(number);
+                loops.entry((shape, Some((from, to)), None)).or_default().push(number);
             }
         }
         for &number in &entries {
             if self.entry(number).op.is_pointwise() {
                 let shape = &self.entry(number).shape;
-                let fold = loops.keys().find(|key| key.0 == *shape).and_then(|key| key.1);
-                loops.entry((shape.clone(), fold)).or_default().push(number);
+                let tiling = self.tilings[number].as_ref();
+                let tiling = tiling.and_then(|_| self.tilings.iter().position(|one| one.as_ref() == tiling));
+                let fold = loops.keys().find(|key| tiling.is_none() && key.0 == *shape).and_then(|key| key.1);
+                loops.entry((shape.clone(), fold, tiling)).or_default().push(number);
             }
         }
-        for ((shape, fold), members) in loops {
-            self.looped(shape, fold, &members, &mut steps, &mut lines)?;
+        for ((shape, fold, tiled), members) in loops {
+            let tiling = tiled.and_then(|number| self.tilings[number].clone());
+            self.looped(shape, fold, tiling.as_deref(), &members, &mut steps, &mut lines)?;
         }
         for &number in &entries {
             let entry = self.entry(number);
@@ -266,7 +293,11 @@ impl<'a> Lowering<'a> {
                     let slot = self.compact(number, regions, &mut steps, &mut lines)?;
                     self.slots[number] = Some(slot);
                 }
-                Op::Contract(einsum) => self.contract(number, einsum, &mut steps, &mut lines)?,
+                Op::Contract(einsum, _) => self.contract(number, einsum, &mut steps, &mut lines)?,
+                Op::Distribute(tiling) => {
+                    let slot = self.compact(entry.operands[0], tiling.regions().to_vec(), &mut steps, &mut lines)?;
+                    self.slots[number] = Some(slot);
+                }
                 Op::Lines(line, axis) => {
                     let regions = self.regions_with_whole(&entry.shape, *axis);
                     let from = self.compact(entry.operands[0], regions, &mut steps, &mut lines)?;
@@ -285,6 +316,7 @@ impl<'a> Lowering<'a> {
         self.close_if_moved();
         self.current.steps.append(&mut steps);
         self.current_lines.append(&mut lines);
+        self.later_rounds()?;
         self.fold_moves(level);
         Ok(())
     }
@@ -341,21 +373,7 @@ impl<'a> Lowering<'a> {
         if let Some(copy) = self.copies.iter().find(|copy| copy.0 == slot && copy.1 == wants) {
             return Ok(copy.2);
         }
-        let lost = || Error::internal("elements of an array are on no rank");
-        let mut sends = Vec::new();
-        let mut moved = 0;
-        for (to, want) in wants.iter().enumerate() {
-            for (from, region) in parts(has, want, to).ok_or_else(lost)? {
-                if from == to {
-                    continue;
-                }
-                moved += region.len() as u64 * self.types[slot].bytes() as u64;
-                if from == self.rank {
-                    sends.push((to, region));
-                }
-            }
-        }
-        let receives = parts(has, &wants[self.rank], self.rank).ok_or_else(lost)?;
+        let moving = self.moving(&[slot], &wants, on_a_ring(self.places.ranks))?;
         let (dtype, region) = (self.types[slot], wants[self.rank].clone());
         let more = wants.iter().zip(&self.regions[slot]).all(|(want, has)| has.is_within(want));
         let copy = self.slot(dtype, wants.clone());
@@ -363,11 +381,44 @@ impl<'a> Lowering<'a> {
             // Whoever reads the array from now on reads the copy, or it would be moved again.
             self.slots.iter_mut().filter(|one| **one == Some(slot)).for_each(|one| *one = Some(copy));
         }
-        self.moved += moved;
-        self.move_lines.push(format!("move %{copy} = what is lacking of %{slot}: {moved} B"));
-        self.moves.push(Move::Tiles { from: slot, to: (copy, region), dtype, sends, receives });
+        self.move_lines.push(format!("move %{copy} = what is lacking of %{slot}: {} B", moving.bytes));
+        self.moves.push(Move::Tiles {
+            to: Some((copy, region)),
+            dtype,
+            sends: moving.sends,
+            receives: moving.receives,
+            own: moving.own,
+        });
         self.copies.push((slot, wants, copy));
         Ok(copy)
+    }
+
+    /// What is moved so that ranks have what they want of slots with elements of one array.
+    fn moving(&mut self, slots: &[Slot], wants: &[Region], distance: impl Fn(usize, usize) -> usize) -> Result<Moving> {
+        let sources = slots.iter().map(|&slot| (slot, self.regions[slot].as_slice())).collect::<Vec<_>>();
+        let bytes = slots.first().map_or(0, |&slot| self.types[slot].bytes() as u64);
+        let mut moving = Moving::default();
+        for (to, want) in wants.iter().enumerate() {
+            let found = parts(&sources, want, to, &distance);
+            for Part { rank, slot, region } in
+                found.ok_or_else(|| Error::internal("elements of an array are on no rank"))?
+            {
+                match rank {
+                    from if from == to && to == self.rank => moving.own.push((slot, region)),
+                    from if from == to => {}
+                    from => {
+                        moving.bytes += region.len() as u64 * bytes;
+                        if to == self.rank {
+                            moving.receives.push((from, region));
+                        } else if from == self.rank {
+                            moving.sends.push((to, slot, region));
+                        }
+                    }
+                }
+            }
+        }
+        self.moved += moving.bytes;
+        Ok(moving)
     }
 
     /// A slot that has exactly these elements of an entry, row-major.
@@ -384,7 +435,12 @@ impl<'a> Lowering<'a> {
             return Ok(slot);
         }
         let (dtype, axes) = (self.entry(number).dtype, self.entry(number).shape.len());
-        let bound = self.bound(number, &Affine::identity(axes), &regions)?;
+        let identity = Affine::identity(axes);
+        let bound = self.bound(number, &identity, &regions)?;
+        // What was moved has these elements already, in this order.
+        if self.seen(number).affine == identity && self.regions[bound.slot] == regions {
+            return Ok(bound.slot);
+        }
         let region = regions[self.rank].clone();
         let to = self.slot(dtype, regions);
         let piece = Piece {
@@ -399,10 +455,12 @@ impl<'a> Lowering<'a> {
         Ok(to)
     }
 
-    fn kept_regions(&self, entry: &Entry) -> Vec<Region> {
+    fn kept_regions(&self, number: usize) -> Vec<Region> {
+        let entry = self.entry(number);
         match entry.kept {
             Keep::Whole => vec![Region::whole(&entry.shape); self.places.ranks],
-            _ => self.places.regions(&entry.shape),
+            Keep::Rows => self.places.regions(&entry.shape),
+            Keep::Placed | Keep::No => self.home(number),
         }
     }
 
@@ -417,7 +475,7 @@ impl<'a> Lowering<'a> {
             }
             let slot = self.slots[number];
             let slot = slot.ok_or_else(|| Error::internal(format!("entry {number} is kept and was not made")))?;
-            let wants = self.kept_regions(entry);
+            let wants = self.kept_regions(number);
             let exact = self.regions[slot] == wants;
             let slot = if exact { slot } else { self.local(slot, wants)? };
             kept.push((number, slot));
@@ -427,7 +485,7 @@ impl<'a> Lowering<'a> {
         self.lines.push(std::mem::take(&mut self.current_lines));
         // A slot of which a rank has more than it should keep is cut.
         for (number, slot) in &mut kept {
-            let wants = self.kept_regions(self.entry(*number));
+            let wants = self.kept_regions(*number);
             if self.regions[*slot] != wants {
                 let (mut steps, mut lines) = (Vec::new(), Vec::new());
                 self.slots[*number] = Some(*slot);
@@ -439,19 +497,35 @@ impl<'a> Lowering<'a> {
             }
         }
         let made = self.regions.iter().zip(&self.types).skip(self.inputs);
-        let bytes = made.map(|(regions, dtype)| regions[self.rank].len() * dtype.bytes()).sum();
+        let made = made.enumerate().filter(|(at, _)| !self.freed.contains(&(at + self.inputs)));
+        let bytes = made.map(|(_, (regions, dtype))| regions[self.rank].len() * dtype.bytes()).sum::<usize>();
         let of_kept = |(_, slot): &(usize, Slot)| self.regions[*slot][self.rank].len() * self.types[*slot].bytes();
+        let tiling = |(number, _): &(usize, Slot)| match self.entry(*number).kept {
+            Keep::Placed => self.tilings[*number].clone(),
+            _ => None,
+        };
         Ok(ArrayPlan {
+            kept_tilings: kept.iter().map(tiling).collect(),
             kept_bytes: kept.iter().map(of_kept).collect(),
             slots: self.regions.len(),
             segments: Arc::new(self.segments),
             lines: self.lines,
             kept,
             work: self.work,
-            bytes,
+            bytes: bytes + self.transient,
             moved: self.moved,
         })
     }
+}
+
+/// What one rank gives and gets so that all have what they want.
+#[derive(Default)]
+struct Moving {
+    sends: Vec<(usize, Slot, Region)>,
+    receives: Vec<(usize, Region)>,
+    own: Vec<(Slot, Region)>,
+    /// Of all ranks.
+    bytes: u64,
 }
 
 /// A step's view that begins at a part's first index.

@@ -13,15 +13,21 @@ mod affine;
 mod lower;
 mod op;
 mod place;
+mod rounds;
+mod schedule;
 mod shape;
 mod sketch;
 #[cfg(test)]
 mod tests;
 mod text;
+mod tiling;
 
 pub use affine::Affine;
 pub use lower::{ArrayPlan, lower};
 pub use op::Op;
-pub use place::{Places, parts};
+pub use place::Places;
+pub use rounds::{Part, Rounds, parts};
+pub use schedule::{Nest, Primitive, Product, Schedule, least_received};
 pub use shape::{broadcast, broadcast_all, elements, normal_axis};
 pub use sketch::{Entry, Keep, Sketch};
+pub use tiling::Tiling;

@@ -1,11 +1,14 @@
 //! What the nodes of an array program do.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bireme_operators::array::{Binary, Compare, Draw, Fold, Line, Unary};
 use bireme_operators::contract::Einsum;
 
 use super::affine::Affine;
+use super::schedule::Schedule;
+use super::tiling::Tiling;
 
 /// An operation that makes an array of others. Shapes of operands of one element-wise operation are broadcast to the result's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,8 +35,8 @@ pub enum Op {
     View(Affine),
     /// Axes from..to folded into one element; they are gone from the shape.
     Reduce(Fold, usize, usize),
-    /// A product of tensors.
-    Contract(Einsum),
+    /// A product of tensors, between ranks by a schedule that somebody has asked for.
+    Contract(Einsum, Option<Arc<Schedule>>),
     /// Work along the lines of an axis.
     Lines(Line, usize),
     /// Slices along an axis, by the indices in the second operand.
@@ -44,6 +47,8 @@ pub enum Op {
     Update(Affine),
     /// The same elements, row-major, with other axes.
     Reshape,
+    /// The same elements on other ranks.
+    Distribute(Arc<Tiling>),
 }
 
 impl Op {
@@ -61,12 +66,13 @@ impl Op {
             Self::Input
             | Self::View(_)
             | Self::Reduce(..)
-            | Self::Contract(_)
+            | Self::Contract(..)
             | Self::Lines(..)
             | Self::Take(_)
             | Self::Concatenate(_)
             | Self::Update(_)
-            | Self::Reshape => false,
+            | Self::Reshape
+            | Self::Distribute(_) => false,
         }
     }
 
@@ -104,12 +110,14 @@ impl fmt::Display for Op {
             Self::Cast => f.write_str("as"),
             Self::View(affine) => write!(f, "view {affine}"),
             Self::Reduce(fold, from, to) => write!(f, "{fold} over {from}..{to}"),
-            Self::Contract(einsum) => write!(f, "einsum(\"{einsum}\")"),
+            Self::Contract(einsum, None) => write!(f, "einsum(\"{einsum}\")"),
+            Self::Contract(einsum, Some(schedule)) => write!(f, "einsum(\"{einsum}\") by {schedule}"),
             Self::Lines(line, axis) => write!(f, "{line} along {axis}"),
             Self::Take(axis) => write!(f, "take along {axis}"),
             Self::Concatenate(axis) => write!(f, "concatenate along {axis}"),
             Self::Update(affine) => write!(f, "put {affine}"),
             Self::Reshape => f.write_str("reshape"),
+            Self::Distribute(tiling) => write!(f, "distribute {tiling}"),
         }
     }
 }

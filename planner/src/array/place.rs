@@ -5,18 +5,34 @@
 
 use std::ops::Range;
 
+use bireme_engine::machine::{Cluster, Link};
 use bireme_operators::array::{Region, rows_of_a_leaf};
 
-/// The ranks, and from which size on arrays are cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The ranks, from which size on arrays are cut, and what moving and computing cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Places {
     /// How many ranks there are.
     pub ranks: usize,
     /// Arrays of fewer elements are on every rank.
     pub whole_below: usize,
+    /// What a rank receives, when all receive alike.
+    pub link: Link,
+    /// Additions and multiplications a second, of a rank.
+    pub flops: f64,
 }
 
 impl Places {
+    /// The ranks of a machine.
+    pub fn new(cluster: &Cluster, ranks: usize, whole_below: usize) -> Self {
+        let flops = cluster.rates.core_flops * cluster.cores_of_a_rank();
+        Self { ranks, whole_below, link: cluster.all_to_all(), flops }
+    }
+
+    /// Ranks of a machine that nobody has measured.
+    pub fn of_ranks(ranks: usize, whole_below: usize) -> Self {
+        Self { ranks, whole_below, link: Link { latency: 5e-6, bandwidth: 2e9 }, flops: 20e9 }
+    }
+
     /// Whether arrays of a shape are cut.
     pub fn cuts(&self, shape: &[usize]) -> bool {
         self.ranks > 1 && !shape.is_empty() && shape.iter().product::<usize>() >= self.whole_below.max(1)
@@ -45,21 +61,4 @@ impl Places {
     pub fn regions(&self, shape: &[usize]) -> Vec<Region> {
         (0..self.ranks).map(|rank| self.region(shape, rank)).collect()
     }
-}
-
-/// From whom a rank gets what it wants: parts that do not overlap, from itself where it has them. `None` if some elements are nowhere.
-pub fn parts(has: &[Region], wants: &Region, rank: usize) -> Option<Vec<(usize, Region)>> {
-    if wants.is_empty() {
-        return Some(Vec::new());
-    }
-    if wants.is_within(&has[rank]) {
-        return Some(vec![(rank, wants.clone())]);
-    }
-    // Somebody has all of it: arrays that lie on every rank.
-    if let Some(one) = has.iter().position(|region| wants.is_within(region)) {
-        return Some(vec![(one, wants.clone())]);
-    }
-    let all = has.iter().enumerate().map(|(other, region)| (other, region.intersection(wants)));
-    let all = all.filter(|(_, region)| !region.is_empty()).collect::<Vec<_>>();
-    (all.iter().map(|(_, region)| region.len()).sum::<usize>() == wants.len()).then_some(all)
 }

@@ -1,8 +1,11 @@
 //! Sketches: array programs without their numbers, in an order in which they can be computed.
 
+use std::sync::Arc;
+
 use bireme_operators::array::DType;
 
 use super::op::Op;
+use super::tiling::Tiling;
 
 /// Whether an array is kept when its program has run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -10,8 +13,10 @@ pub enum Keep {
     /// It is not.
     #[default]
     No,
-    /// Where arrays of its shape lie.
+    /// Where it is made, or by rows.
     Placed,
+    /// By rows, wherever it is made.
+    Rows,
     /// All of it, on every rank.
     Whole,
 }
@@ -29,6 +34,8 @@ pub struct Entry {
     pub operands: Vec<usize>,
     /// Whether it is kept when the program has run.
     pub kept: Keep,
+    /// Where an input lies, if it does not lie by rows.
+    pub tiling: Option<Arc<Tiling>>,
 }
 
 /// A program: all that its plan depends on.

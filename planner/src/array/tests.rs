@@ -3,14 +3,16 @@
 use bireme_operators::array::{Binary, DType, Fold, Region};
 use bireme_operators::contract::Einsum;
 
-use super::place::parts;
-use super::{Affine, Entry, Keep, Op, Places, Sketch, broadcast, lower};
+use super::rounds::on_a_ring;
+use super::{Affine, Entry, Keep, Op, Part, Places, Sketch, broadcast, lower, parts};
 
-const ALONE: Places = Places { ranks: 1, whole_below: 1 };
+fn ranks(ranks: usize, whole_below: usize) -> Places {
+    Places::of_ranks(ranks, whole_below)
+}
 
 fn entry(op: Op, shape: &[usize], operands: &[usize], kept: bool) -> Entry {
     let kept = if kept { Keep::Placed } else { Keep::No };
-    Entry { op, dtype: DType::F64, shape: shape.to_vec(), operands: operands.to_vec(), kept }
+    Entry { op, dtype: DType::F64, shape: shape.to_vec(), operands: operands.to_vec(), kept, tiling: None }
 }
 
 /// One iteration of conjugate gradients: of A, p, r, x and rs the new r, x and rs.
@@ -26,7 +28,7 @@ fn iteration(n: usize) -> Sketch {
             input(&vector),
             input(&vector),
             input(&[]),
-            entry(Op::Contract(Einsum::parse("ij,j->i").unwrap()), &vector, &[0, 1], true), // 5: ap
+            entry(Op::Contract(Einsum::parse("ij,j->i").unwrap(), None), &vector, &[0, 1], true), // 5: ap
             two(Binary::Multiply, &vector, &[1, 5], false),
             sum(6),                                  // 7: p · ap
             two(Binary::Divide, &[], &[4, 7], true), // 8: alpha
@@ -42,7 +44,7 @@ fn iteration(n: usize) -> Sketch {
 
 #[test]
 fn an_iteration_of_a_solver_is_a_product_and_two_passes() {
-    let plan = lower(&iteration(6000), ALONE, 0).unwrap();
+    let plan = lower(&iteration(6000), ranks(1, 1), 0).unwrap();
     let expected = "\
 segment 0
   %5 = einsum(\"ij,j->i\") of %0, %1
@@ -78,7 +80,7 @@ kept: %5 %7 %8 %10 %9; 0 B moved between ranks
 #[test]
 fn ranks_that_share_a_matrix_move_one_vector_an_iteration() {
     // Vectors of 6000 lie on every rank; rows of the matrix are cut.
-    let places = Places { ranks: 2, whole_below: 1 << 16 };
+    let places = ranks(2, 1 << 16);
     let plans = [0, 1].map(|rank| lower(&iteration(6000), places, rank).unwrap());
     assert_eq!(plans[0].text(), plans[1].text());
     assert_eq!(plans[0].segments.len(), 2);
@@ -98,7 +100,7 @@ fn a_shifted_slice_moves_its_halo_only() {
             entry(Op::Binary(Binary::Subtract), &[n - 1], &[2, 1], true),
         ],
     };
-    let plan = lower(&sketch, Places { ranks: 3, whole_below: 1 }, 1).unwrap();
+    let plan = lower(&sketch, ranks(3, 1), 1).unwrap();
     // One element at each of the two cuts.
     assert_eq!(plan.moved, 2 * 8);
 }
@@ -108,8 +110,8 @@ fn every_element_is_on_one_rank_and_cuts_are_between_leaves() {
     for shape in
         [vec![1], vec![5000], vec![20_000], vec![7, 3000], vec![100, 3], vec![9000, 2, 2], vec![0, 4], vec![3, 0]]
     {
-        for ranks in [2, 3, 7] {
-            let places = Places { ranks, whole_below: 1 };
+        for count in [2, 3, 7] {
+            let places = ranks(count, 1);
             let regions = places.regions(&shape);
             if !places.cuts(&shape) {
                 assert!(regions.iter().all(|region| *region == Region::whole(&shape)));
@@ -120,7 +122,7 @@ fn every_element_is_on_one_rank_and_cuts_are_between_leaves() {
                 assert_eq!(region.ranges()[0].start, next);
                 next = region.ranges()[0].end;
                 let unit = bireme_operators::array::rows_of_a_leaf(shape[1..].iter().product());
-                assert!(next % unit == 0 || next == shape[0], "{shape:?} on {ranks}: {region}");
+                assert!(next % unit == 0 || next == shape[0], "{shape:?} on {count}: {region}");
             }
             assert_eq!(next, shape[0]);
         }
@@ -130,10 +132,19 @@ fn every_element_is_on_one_rank_and_cuts_are_between_leaves() {
 #[test]
 fn what_a_rank_lacks_comes_from_those_that_have_it() {
     let has = [Region::new([0..4]), Region::new([4..8]), Region::new([8..10])];
-    assert_eq!(parts(&has, &Region::new([2..9]), 1).unwrap().len(), 3);
-    assert_eq!(parts(&has, &Region::new([5..6]), 1).unwrap(), [(1, Region::new([5..6]))]);
-    assert_eq!(parts(&has, &Region::new([8..12]), 0), None);
-    assert_eq!(parts(&has, &Region::new([3..3]), 0).unwrap(), []);
+    let find = |wants: std::ops::Range<usize>, rank| parts(&[(0, &has)], &Region::new([wants]), rank, on_a_ring(3));
+    let part = |rank, slot, range| Part { rank, slot, region: Region::new([range]) };
+    assert_eq!(find(2..9, 1).unwrap(), [part(1, 0, 4..8), part(0, 0, 2..4), part(2, 0, 8..9)]);
+    assert_eq!(find(5..6, 1).unwrap(), [part(1, 0, 5..6)]);
+    assert_eq!(find(8..12, 0), None);
+    assert_eq!(find(3..3, 0).unwrap(), []);
+    // Of several that have it, the nearest; of its own what it has; copies of a round before count.
+    let all = [Region::new([0..9]), Region::new([0..3]), Region::new([0..0]), Region::new([0..9])];
+    let copy = [Region::empty(1), Region::empty(1), Region::new([4..6]), Region::empty(1)];
+    let sources = [(0, all.as_slice()), (7, copy.as_slice())];
+    let find = |rank| parts(&sources, &Region::new([2..6]), rank, on_a_ring(4)).unwrap();
+    assert_eq!(find(1), [part(1, 0, 2..3), part(0, 0, 3..6)]);
+    assert_eq!(find(2), [part(2, 7, 4..6), part(0, 0, 2..4)]);
 }
 
 #[test]

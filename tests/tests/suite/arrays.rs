@@ -5,6 +5,7 @@ mod fixture;
 mod laziness;
 mod mistakes;
 mod program;
+mod schedules;
 mod tables;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -72,8 +72,73 @@ fn products_fill_slots() {
         shapes: vec![vec![2, 2]; 2],
         operands: vec![bound(0, DType::I64, &[2, 2]), turned],
         to: (2, Region::whole(&[2, 2])),
+        part: Region::whole(&[2, 2]),
+        adds: false,
     };
     assert_eq!(ran(inputs, Vec::new(), step).unwrap().tile(2).unwrap().values::<i64>(), [17, 23, 39, 53]);
+}
+
+/// A product in rounds: the second adds to what the first has made, the third to a part of it.
+#[test]
+fn products_are_added_to_what_is_there() {
+    let one = |adds, part: Region| Step::Contract {
+        einsum: Einsum::parse("i,j->ij").unwrap(),
+        dtype: DType::I32,
+        shapes: vec![vec![part.shape()[0]], vec![part.shape()[1]]],
+        operands: vec![bound(0, DType::I32, &[2]), bound(1, DType::I32, &[3])],
+        to: (2, Region::new([4..6, 0..3])),
+        part,
+        adds,
+    };
+    let (whole, corner) = (Region::new([4..6, 0..3]), Region::new([5..6, 1..3]));
+    let inputs = || vec![tile(&[2], vec![1_i32, 2]), tile(&[3], vec![1_i32, 10, 100])];
+    let run = |steps: Vec<Step>, inputs: Vec<Tile>| {
+        let store = Store::new(3, inputs, Vec::new());
+        store.run(&Segment { steps, moves: Vec::new() }).map(|()| store)
+    };
+    let steps = vec![one(false, whole.clone()), one(true, whole.clone()), one(true, corner.clone())];
+    let store = run(steps, inputs()).unwrap();
+    assert_eq!(store.tile(2).unwrap().values::<i32>(), [2, 20, 200, 4, 41, 410]);
+    // Only a part is made: the rest is zero.
+    let store = run(vec![one(false, corner.clone()), Step::Free(vec![0])], inputs()).unwrap();
+    assert_eq!(store.tile(2).unwrap().values::<i32>(), [0, 0, 0, 0, 1, 10]);
+    assert!(store.tile(0).is_err());
+    // Sums of integers do not wrap, in a part as little as in the whole.
+    for part in [whole.clone(), corner] {
+        let large = vec![tile(&[2], vec![1_i32 << 30; 2]), tile(&[3], vec![1_i32; 3])];
+        assert!(run(vec![one(false, whole.clone()), one(true, part)], large).is_err());
+    }
+}
+
+#[test]
+fn regions_without_others_are_regions() {
+    let mut dice = Dice(33);
+    for _ in 0..300 {
+        let mut region = || {
+            Region::new(
+                (0..3)
+                    .map(|_| {
+                        let start = dice.below(6);
+                        start..start + dice.below(4)
+                    })
+                    .collect::<Vec<_>>(),
+            )
+        };
+        let (whole, cut) = (region(), region());
+        let left = whole.minus(&cut);
+        assert_eq!(left.iter().map(Region::len).sum::<usize>(), whole.len() - whole.intersection(&cut).len());
+        for (at, part) in left.iter().enumerate() {
+            assert!(part.is_within(&whole) && part.intersection(&cut).is_empty());
+            assert!(left[..at].iter().all(|other| other.intersection(part).is_empty()));
+        }
+        // Runs of a part are its elements, where they lie.
+        let (all, part) = (elements::<i32>(&whole, &[10, 10, 10]), whole.intersection(&cut));
+        let mut found = vec![0; part.len()];
+        for (at, to, len) in whole.runs_of(&part) {
+            found[to..to + len].copy_from_slice(&all[at..at + len]);
+        }
+        assert_eq!(found, elements::<i32>(&part, &[10, 10, 10]), "{part} of {whole}");
+    }
 }
 
 #[test]
@@ -165,6 +230,24 @@ fn elements<T: Native>(region: &Region, shape: &[usize]) -> Vec<T> {
     all.into_iter().map(|place| T::of(Scalar::I64(place))).collect()
 }
 
+fn others(rank: usize) -> impl Iterator<Item = usize> {
+    (0..RANKS).filter(move |&other| other != rank)
+}
+
+/// A region as two, one behind the other along the second axis: a rank may get several from one other.
+fn halves(region: Option<Region>) -> impl Iterator<Item = Region> {
+    let cut = |region: Region| {
+        let second = region.ranges()[1].clone();
+        let middle = usize::midpoint(second.start, second.end);
+        [second.start..middle, middle..second.end].map(|half| {
+            let mut ranges = region.ranges().to_vec();
+            ranges[1] = half;
+            Region::new(ranges)
+        })
+    };
+    region.into_iter().flat_map(cut).filter(|half| !half.is_empty())
+}
+
 /// All ranks have rows and want parts of other rows: several moves at once, of several types.
 #[test]
 fn tiles_come_in_pieces() {
@@ -190,11 +273,13 @@ fn tiles_come_in_pieces() {
             let part =
                 |to: usize, from: usize| Some(wants[to].intersection(&has(from))).filter(|part| !part.is_empty());
             let moves = tiles.iter().enumerate().map(|(slot, tile)| Move::Tiles {
-                from: slot,
-                to: (3 + slot, wants[rank].clone()),
+                to: Some((3 + slot, wants[rank].clone())),
                 dtype: tile.dtype,
-                sends: (0..RANKS).filter(|&to| to != rank).filter_map(|to| Some((to, part(to, rank)?))).collect(),
-                receives: (0..RANKS).filter_map(|from| Some((from, part(rank, from)?))).collect(),
+                sends: others(rank).flat_map(|to| halves(part(to, rank)).map(move |part| (to, slot, part))).collect(),
+                receives: others(rank)
+                    .flat_map(|from| halves(part(rank, from)).map(move |part| (from, part)))
+                    .collect(),
+                own: part(rank, rank).map(|part| (slot, part)).into_iter().collect(),
             });
             let moves = moves.collect();
             (Store::new(6, tiles, Vec::new()), moves)
@@ -216,10 +301,16 @@ fn folds_and_sums_are_put_together() {
         [(vec![30, 1000], [0, 12, 16, 30]), (vec![9, 50, 100], [0, 0, 4, 9]), (vec![20_000], [0, 4096, 4096, 20_000])]
     {
         for dtype in [DType::F64, DType::F32, DType::I32, DType::Bool] {
+            let sums = dtype != DType::Bool;
             let to = if shape.len() == 3 { 2 } else { 1 };
             let values = (0..shape.iter().product()).map(|_| dice.scalar(dtype)).collect::<Vec<_>>();
-            let summands =
-                (0..RANKS).map(|_| (0..50).map(|_| dice.scalar(dtype)).collect::<Vec<_>>()).collect::<Vec<_>>();
+            // Sums of integers that fit: others are an error.
+            let small = |scalar: Scalar| match scalar {
+                Scalar::I32(value) => Scalar::I32(value / 4),
+                other => other,
+            };
+            let summands = (0..RANKS).map(|_| (0..50).map(|_| small(dice.scalar(dtype))).collect::<Vec<_>>());
+            let summands = summands.collect::<Vec<_>>();
             let result = Region::whole(&shape[to..]);
             let folds = FOLDS.len();
             let stores = moved(&mut dice, |rank| {
@@ -257,16 +348,27 @@ fn folds_and_sums_are_put_together() {
                     dtype,
                     fold,
                 });
-                let sum = Move::Sums { from: 1, to: (2 + 2 * folds, Region::whole(&[50])), dtype };
-                (store, moves.chain([sum]).collect())
+                // Every rank gets a part of the sum, the last one nothing.
+                let parts = [0..20, 20..50, 0..0].map(|part| Region::new([part]));
+                let sum = sums.then(|| Move::Sums {
+                    from: 1,
+                    to: (2 + 2 * folds, parts[rank].clone()),
+                    dtype,
+                    sends: others(rank).filter(|&to| to < 2).map(|to| (to, parts[to].clone())).collect(),
+                    receives: (0..if rank < 2 { RANKS } else { 0 }).map(|from| (from, parts[rank].clone())).collect(),
+                });
+                (store, moves.chain(sum).collect())
             });
-            for store in &stores {
+            for (rank, store) in stores.iter().enumerate() {
                 for (at, &fold) in FOLDS.iter().enumerate() {
                     let tile = store.tile(2 + folds + at).unwrap();
                     let wanted = reference::folded(fold, dtype, &values, &shape, (0, to));
                     assert_same(&format!("{fold} of {dtype} {shape:?}"), &scalars(tile.dtype, &tile.data), &wanted);
                 }
-                let sum = (0..50).map(|at| {
+                if !sums {
+                    continue;
+                }
+                let sum = [0..20, 20..50, 0..0][rank].clone().map(|at| {
                     let first = reference::binary(Binary::Add, summands[0][at], summands[1][at]);
                     reference::binary(Binary::Add, first, summands[2][at])
                 });
@@ -287,11 +389,11 @@ fn messages_that_do_not_fit_are_refused() {
         Segment {
             steps: Vec::new(),
             moves: vec![Move::Tiles {
-                from: 0,
-                to: (1, Region::whole(&shape)),
+                to: Some((1, Region::whole(&shape))),
                 dtype: DType::F64,
-                sends: vec![(other, parts[rank].clone())],
-                receives: vec![(rank, parts[rank].clone()), (other, parts[other].clone())],
+                sends: vec![(other, 0, parts[rank].clone())],
+                receives: vec![(other, parts[other].clone())],
+                own: vec![(0, parts[rank].clone())],
             }],
         }
     };

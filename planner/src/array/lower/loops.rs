@@ -5,22 +5,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use bireme_engine::error::{Error, Result};
 use bireme_operators::array::{Bound, FoldTo, Instr, Loop, Move, Reduction, Region, Slot, Step};
 
-use super::Lowering;
+use super::{Lowering, shifted};
 use crate::array::affine::Affine;
 use crate::array::op::Op;
+use crate::array::tiling::Tiling;
 
 impl Lowering<'_> {
-    /// A loop over a shape: stores of element-wise entries, and folds.
+    /// A loop over a shape: stores of element-wise entries, and folds. Over tiles there are no folds, and nothing that depends on where in
+    /// the array an element is: each rank's loop is over its own tile.
     pub(super) fn looped(
         &mut self,
         shape: Vec<usize>,
         fold: Option<(usize, usize)>,
+        tiling: Option<&Tiling>,
         members: &[usize],
         steps: &mut Vec<Step>,
         lines: &mut Vec<String>,
     ) -> Result<()> {
         let mut writer = LoopWriter::default();
-        let regions = self.places.regions(&shape);
+        let regions = match tiling {
+            Some(tiling) => tiling.regions().to_vec(),
+            None => self.places.regions(&shape),
+        };
         // Operands first: a long chain of operations, made from its end, would not fit on the stack.
         for number in self.made_within(members) {
             self.value(&mut writer, number, &shape, &regions)?;
@@ -34,7 +40,6 @@ impl Lowering<'_> {
                 stores.push((number, self.make(&mut writer, number, &shape, &regions)?));
             }
         }
-        let rows = self.places.rows(&shape, self.rank);
         let mut to = Vec::new();
         for (number, _) in &stores {
             to.push(self.made(*number, regions.clone()));
@@ -43,7 +48,7 @@ impl Lowering<'_> {
         for (number, _) in &reductions {
             folds.push(self.fold_to(*number, &shape, fold.unwrap_or_default()));
         }
-        let looped = Loop {
+        let mut looped = Loop {
             shape,
             instructions: writer.instructions,
             stores: stores.iter().map(|store| store.1).collect(),
@@ -55,7 +60,17 @@ impl Lowering<'_> {
         let stored = to.iter().map(|to| name(to.0)).collect::<Vec<_>>();
         let folded = folds.iter().map(|to| name(to.slot)).collect::<Vec<_>>();
         lines.extend(looped.lines(&inputs, &stored, &folded));
+        if let Some(tiling) = tiling {
+            lines.push(format!("    over tiles: {tiling}"));
+        }
         self.work += (regions[self.rank].len() * looped.weight()) as u64;
+        let mut rows = self.places.rows(&looped.shape, self.rank);
+        if tiling.is_some() {
+            let own = &regions[self.rank];
+            writer.inputs = writer.inputs.into_iter().map(|input| shifted(input, own.ranges())).collect();
+            looped.shape = own.shape();
+            rows = 0..looped.shape.first().copied().unwrap_or(1);
+        }
         steps.push(Step::Loop { looped, rows, inputs: writer.inputs, numbers: writer.numbers, stores: to, folds });
         Ok(())
     }
@@ -98,17 +113,8 @@ impl Lowering<'_> {
         FoldTo { slot, region: Some(region), results }
     }
 
-    /// After a level: folds over cut axes and summands are put together by all ranks.
+    /// After a level: folds over cut axes are put together by all ranks.
     pub(super) fn fold_moves(&mut self, level: usize) {
-        for number in std::mem::take(&mut self.summands) {
-            let (entry, Some(from)) = (self.entry(number), self.slots[number]) else { continue };
-            let whole = Region::whole(&entry.shape);
-            let slot = self.slot(entry.dtype, vec![whole.clone(); self.places.ranks]);
-            self.slots[number] = Some(slot);
-            self.moved += (whole.len() * entry.dtype.bytes() * self.places.ranks * (self.places.ranks - 1)) as u64;
-            self.move_lines.push(format!("move %{slot} = sum of all ranks' %{from}"));
-            self.moves.push(Move::Sums { from, to: (slot, whole), dtype: entry.dtype });
-        }
         for number in 0..self.sketch.entries.len() {
             let entry = self.entry(number);
             let (Op::Reduce(fold, 0, to), Some(from)) = (&entry.op, self.slots[number]) else { continue };
