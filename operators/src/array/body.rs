@@ -21,7 +21,7 @@ use super::dtype::DType;
 use super::leaf::result;
 use super::operand::Operand;
 use super::run::{Subtree, together};
-use super::step::{Move, Segment};
+use super::step::{Move, Segment, Step};
 use super::store::{Store, cut};
 use super::sums::Sum;
 use super::take::put;
@@ -72,9 +72,10 @@ impl Body for ArrayBody {
             arrivals.finish(&before, &store)?;
             let mut outlets = std::mem::take(&mut task.outlets);
             let outlet = outlets.first_mut().ok_or_else(|| Error::internal("arrays without an outlet"))?;
-            // What is there already is on its way while this rank computes.
-            let is_there = |one: &Move| one.sources().iter().all(|&slot| store.has(slot));
-            let early = segment.moves.iter().map(is_there).collect::<Vec<_>>();
+            // What is there already, and stays as it is, is on its way while this rank computes.
+            let written = segment.steps.iter().flat_map(Step::writes).collect::<Vec<_>>();
+            let is_there = |&slot: &usize| store.has(slot) && !written.contains(&slot);
+            let early = segment.moves.iter().map(|one| one.sources().iter().all(is_there)).collect::<Vec<_>>();
             for ran in [false, true] {
                 if ran {
                     let run = (Arc::clone(&store), Arc::clone(&segment));

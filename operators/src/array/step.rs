@@ -131,6 +131,23 @@ pub enum Step {
     Free(Vec<Slot>),
 }
 
+impl Step {
+    /// The slots that it fills or adds to.
+    pub fn writes(&self) -> Vec<Slot> {
+        match self {
+            Self::Loop { stores, folds, .. } => {
+                stores.iter().map(|to| to.0).chain(folds.iter().map(|to| to.slot)).collect()
+            }
+            Self::Contract { to, .. }
+            | Self::Lines { to, .. }
+            | Self::Take { to, .. }
+            | Self::Assemble { to, .. }
+            | Self::Rename { to, .. } => vec![to.0],
+            Self::Free(_) => Vec::new(),
+        }
+    }
+}
+
 /// What ranks give each other between two segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Move {

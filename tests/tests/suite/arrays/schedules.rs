@@ -84,6 +84,26 @@ fn johnson_and_solomonik_run_on_cubes_and_layers() {
     }
 }
 
+/// Sums of ranks that are made in several rounds, and are read by another product: nobody gets them before they are whole.
+#[test]
+fn sums_of_several_rounds_are_whole() {
+    let session = session(8);
+    let machine = session.machine().grid([2, 2, 2]).unwrap();
+    let a = numbers(&session, [40, 60], 7).distribute("A(i,k) -> M(i,0,k)", &machine).unwrap();
+    let b = numbers(&session, [60, 30], 8).distribute("B(k,j) -> M(0,j,k)", &machine).unwrap();
+    let in_rounds = |schedule: Schedule| {
+        let c = einsum("ik,kj->ij", [&a, &b]).unwrap().schedule(schedule.in_steps(5)).unwrap();
+        (c.to_vec().unwrap(), einsum("ij,ik->kj", [&c, &a]).unwrap().to_vec().unwrap())
+    };
+    let expected = product(&a.to_vec().unwrap(), &b.to_vec().unwrap(), [40, 30, 60]);
+    for schedule in [Schedule::cosma().on_grid([2, 2, 2]), Schedule::summa().on_grid([4, 2])] {
+        let (c, again) = in_rounds(schedule);
+        assert_eq!(c, expected);
+        let first = (0..40).map(|i| expected[i * 30] * a.to_vec().unwrap()[i * 60]).sum::<f64>();
+        assert_eq!(again[0], first);
+    }
+}
+
 #[test]
 fn tensors_stay_and_factors_come() {
     let session = session(4);
