@@ -55,6 +55,7 @@ impl<T: Number> Accumulator<T> for Wide<T::Sum> {
 
     #[inline(always)]
     fn drain(&mut self, columns: &mut Vec<u32>, values: &mut Vec<T>) -> Option<()> {
+        let first = columns.len();
         for (at, words) in self.words.iter_mut().enumerate() {
             let mut words = std::mem::take(words);
             while words != 0 {
@@ -62,12 +63,16 @@ impl<T: Number> Accumulator<T> for Wide<T::Sum> {
                 words &= words - 1;
                 let mut met = std::mem::take(&mut self.met[word]);
                 while met != 0 {
-                    let column = word * 64 + met.trailing_zeros() as usize;
+                    columns.push((word * 64) as u32 + met.trailing_zeros());
                     met &= met - 1;
-                    columns.push(column as u32);
-                    values.push(T::finish(std::mem::take(&mut self.sums[column]))?);
                 }
             }
+        }
+        // In a loop of their own, sums are read many at a time; between bits, one after the other.
+        let met = &columns[first..];
+        values.reserve(met.len());
+        for &column in met {
+            values.push(T::finish(std::mem::take(&mut self.sums[column as usize]))?);
         }
         Some(())
     }

@@ -20,7 +20,7 @@ use super::Csr;
 use super::accumulator::{Accumulator, Narrow, Wide};
 use super::csr::Rows;
 use super::number::{Number, overflow, zeros};
-use crate::expr::simd::vectorized;
+use crate::expr::simd::{prefetch, vectorized};
 
 /// Columns up to which an array of sums is used whatever is in the row.
 const WIDE: usize = 1 << 21;
@@ -30,6 +30,9 @@ const SPARSEST: usize = 32;
 
 /// Products of a task, at least and at most.
 const PRODUCTS: Range<usize> = 1 << 15..1 << 22;
+
+/// Entries of `a` between a prefetch of a row of `b` and its use: rows are short and anywhere, so reading them is most of the work.
+const AHEAD: usize = 8;
 
 /// The product of two sparse matrices, with sorted columns, on the rayon pool that it is called in.
 ///
@@ -121,8 +124,14 @@ fn one_row<T: Number>(
     row: usize,
     piece: &mut Piece<T>,
 ) -> Option<()> {
-    let (inner, factors) = a.at(a.range(row));
-    for (&inner, &factor) in inner.iter().zip(factors) {
+    let entries = a.range(row);
+    let (inner, factors) = a.at(entries.clone());
+    for ((&inner, &factor), entry) in inner.iter().zip(factors).zip(entries) {
+        if let Some(&later) = a.indices.get(entry + AHEAD) {
+            let start = b.starts[later as usize];
+            prefetch(b.indices, start);
+            prefetch(b.values, start);
+        }
         let (columns, values) = b.at(b.range(inner as usize));
         for (&column, &value) in columns.iter().zip(values) {
             sums.add_product(column, factor, value);

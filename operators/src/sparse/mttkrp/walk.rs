@@ -172,10 +172,11 @@ impl<'a, T: Number> Walk<'a, T> {
             level -= 1;
             if level > self.kept {
                 self.done(level)?;
-            } else if level == self.kept && level > 0 {
-                if let (sums, true) = std::mem::take(&mut self.sums[level]) {
-                    emit(self.path[level], &self.products[level - 1], sums)?;
-                }
+            } else if level == self.kept
+                && level > 0
+                && let (sums, true) = std::mem::take(&mut self.sums[level])
+            {
+                emit(self.path[level], &self.products[level - 1], sums)?;
             }
             self.path[level] += 1;
         }
