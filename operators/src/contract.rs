@@ -33,7 +33,7 @@ mod order;
 mod pack;
 mod pair;
 #[cfg(test)]
-mod reference;
+pub(crate) mod reference;
 mod spec;
 #[cfg(test)]
 mod tests;
@@ -42,6 +42,7 @@ mod view;
 
 pub use element::{Element, Epilogue};
 pub use groups::Kernel;
+pub(crate) use integer::{Integer, Wide};
 pub use network::contract;
 pub use order::{EXACT, Order, Step, order};
 pub use pair::{contract_pair, kernel};

@@ -27,4 +27,5 @@ pub mod island;
 pub mod overflow;
 pub mod pipeline;
 pub mod sort;
+pub mod sparse;
 pub mod window;

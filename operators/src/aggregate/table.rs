@@ -13,6 +13,8 @@
 /// No group.
 pub(super) const NONE: u32 = u32::MAX;
 
+pub(super) use crate::expr::simd::prefetch;
+
 /// Rows between a prefetch and its use: about a memory latency of work.
 const AHEAD: usize = 16;
 
@@ -222,19 +224,6 @@ fn put_far(slots: &mut [u64], hash: u64, group: u32) {
         at = (at + 1) & mask;
     }
     slots[at] = hash >> 32 << 32 | u64::from(group);
-}
-
-/// Asks for the cache line of an element; places outside are ignored.
-#[inline(always)]
-pub(super) fn prefetch<T>(slots: &[T], at: usize) {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(slot) = slots.get(at) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: prefetching has no effect on what a program means, and the address is that of a live element.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(slot).cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (slots, at);
 }
 
 const K0: u64 = 0x9e37_79b9_7f4a_7c15;

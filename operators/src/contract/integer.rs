@@ -23,15 +23,17 @@ pub trait Integer: Element + Into<i64> + Display {
     fn narrow(exact: i128) -> Option<Self>;
 }
 
-/// `high · 2¹²⁸ + low`.
-#[derive(Clone, Copy, Default)]
-struct Wide {
+/// A sum that cannot overflow: `high · 2¹²⁸ + low`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wide {
     low: i128,
     high: i64,
 }
 
 impl Wide {
-    fn add(&mut self, product: i128) {
+    /// Adds a product.
+    #[inline(always)]
+    pub fn add(&mut self, product: i128) {
         let (low, wrapped) = self.low.overflowing_add(product);
         self.low = low;
         if wrapped {
@@ -39,7 +41,16 @@ impl Wide {
         }
     }
 
-    fn exact(self) -> Option<i128> {
+    /// Adds another sum.
+    #[inline(always)]
+    pub fn join(&mut self, other: Self) {
+        self.high += other.high;
+        self.add(other.low);
+    }
+
+    /// The sum, if an `i128` holds it.
+    #[inline(always)]
+    pub fn exact(self) -> Option<i128> {
         (self.high == 0).then_some(self.low)
     }
 }

@@ -93,11 +93,11 @@ impl<'a, T: Copy> View<'a, T> {
         self.data.get(place as usize).copied()
     }
 
-    pub(super) fn data(&self) -> &'a [T] {
+    pub(crate) fn data(&self) -> &'a [T] {
         self.data
     }
 
-    pub(super) fn offset(&self) -> usize {
+    pub(crate) fn offset(&self) -> usize {
         self.offset
     }
 }

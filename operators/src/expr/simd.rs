@@ -59,6 +59,19 @@ fn with_avx2<R>(kernel: impl FnOnce() -> R) -> R {
     kernel()
 }
 
+/// Asks for the cache line of an element; places outside are ignored.
+#[inline(always)]
+pub(crate) fn prefetch<T>(slots: &[T], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(slot) = slots.get(at) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: prefetching has no effect on what a program means, and the address is that of a live element.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(slot).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (slots, at);
+}
+
 /// A new value for each.
 pub(super) fn map<T: Copy, R>(values: &[T], change: impl Fn(T) -> R) -> Vec<R> {
     let mut out = Vec::with_capacity(values.len());
