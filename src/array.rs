@@ -22,6 +22,7 @@ mod operators;
 mod products;
 mod rearrange;
 mod reductions;
+mod sparse;
 mod tables;
 
 use std::fmt;
@@ -39,6 +40,7 @@ pub use indices::{Index, IntoIndices};
 pub use layouts::{IntoLocalTiles, LocalTile};
 pub use products::einsum;
 pub use rearrange::{concatenate, stack};
+pub use sparse::SparseArray;
 
 use node::Node;
 

@@ -29,7 +29,7 @@ pub mod write;
 /// The layer below: ranks, exchanges and placed stages, for programs that place their own work and for those that measure it.
 pub use bireme_engine as engine;
 
-pub use array::{Array, LocalTile, Schedule};
+pub use array::{Array, LocalTile, Schedule, SparseArray};
 pub use bireme_connectors::options::{CsvOptions, FileFormatOptions, IpcOptions, JsonOptions, ParquetOptions};
 pub use bireme_engine::error::{Error, ErrorKind, Result};
 pub use bireme_engine::layout::{Grid, Layout};

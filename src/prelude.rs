@@ -12,5 +12,5 @@ pub use crate::functions::{
 };
 pub use crate::{
     Array, CsvOptions, DataFrame, Error, ErrorKind, GroupBy, IpcOptions, JsonOptions, Layout, LocalTile,
-    ParquetOptions, Result, Schedule, Session, SessionBuilder, WriteOptions,
+    ParquetOptions, Result, Schedule, Session, SessionBuilder, SparseArray, WriteOptions,
 };

@@ -27,6 +27,7 @@ mod run;
 mod step;
 mod store;
 mod strip;
+mod sparse_tile;
 mod sums;
 mod take;
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub use operand::Operand;
 pub use ops::{Binary, Compare, Unary};
 pub use program::{Draw, Instr, Loop, Reduction, Value};
 pub use run::{Folded, Ran, run, together};
+pub use sparse_tile::{Input, SparseTile};
 pub use step::{Bound, FoldTo, Move, Piece, Segment, Slot, Step};
 pub use store::{Store, cut};
 pub use take::compress;

@@ -193,10 +193,10 @@ impl Program {
             if places.contains_key(&key) {
                 continue;
             }
-            let (op, operands, tiling) = match node.state() {
-                State::Pending(op, operands) => (op, operands, None),
-                State::Ready(ready) => (Op::Input, Vec::new(), ready.tiling),
-                State::Failed(_) => (Op::Input, Vec::new(), None),
+            let (op, operands, tiling, sparse) = match node.state() {
+                State::Pending(op, operands) => (op, operands, None, false),
+                State::Ready(ready) => (Op::Input, Vec::new(), ready.tiling, !ready.sparse.is_empty()),
+                State::Failed(_) => (Op::Input, Vec::new(), None, false),
             };
             if !operands_done && !operands.is_empty() {
                 path.push((node, true));
@@ -214,6 +214,7 @@ impl Program {
                 operands: operands.iter().map(|operand| places[&Arc::as_ptr(operand)]).collect(),
                 kept: if keeps { Keep::Placed } else { Keep::No },
                 tiling,
+                sparse,
             });
             self.nodes.push(node);
         }
@@ -306,12 +307,13 @@ impl Session {
         let number = self.start_action()?;
         let numbers = nodes.iter().zip(&sketch.entries).filter(|(_, entry)| entry.op != Op::Input);
         let numbers = numbers.flat_map(|(node, _)| node.numbers().iter().copied()).collect::<Vec<_>>();
-        let inputs = sketch.inputs().map(|at| nodes[at].tiles()).collect::<Option<Vec<_>>>();
-        let inputs = inputs.ok_or_else(|| Error::internal("an input that is not there"))?;
+        let inputs = sketch.inputs().map(|at| nodes[at].there()).collect::<Option<Vec<_>>>();
+        let lost = || Error::internal("an input that is not there");
+        let inputs = inputs.ok_or_else(lost)?;
         let ranks = self.local_ranks();
         let (mut stores, mut taken) = (Vec::with_capacity(ranks.len()), Vec::with_capacity(ranks.len()));
         for (at, (rank, plan)) in ranks.iter().zip(plans.iter()).enumerate() {
-            let tiles = inputs.iter().map(|tiles| tiles[at].clone());
+            let tiles = inputs.iter().map(|input| input.input(at)).collect::<Option<Vec<_>>>().ok_or_else(lost)?;
             stores.push(Arc::new(Store::new(plan.slots, tiles, numbers.clone())));
             taken.push(Taken::new(rank, plan));
         }

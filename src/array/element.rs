@@ -29,7 +29,7 @@ pub trait Element: Copy + Debug + Default + PartialEq + Send + Sync + sealed::Se
 }
 
 /// Numbers, which can be added.
-pub trait Number: Element {}
+pub trait Number: Element<Stored: bireme_operators::sparse::Number> {}
 
 /// Floats.
 pub trait Float: Number<Real = Self> {}

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use bireme_engine::budget::Reservation;
 use bireme_engine::error::{Error, Result};
-use bireme_operators::array::{DType, Scalar, Tile};
+use bireme_operators::array::{DType, Input, Scalar, SparseTile, Tile};
 use bireme_planner::array::{Op, Tiling};
 use parking_lot::Mutex;
 
@@ -39,6 +39,8 @@ pub(super) enum State {
 #[derive(Clone)]
 pub(super) struct Ready {
     pub tiles: Vec<Tile>,
+    /// Of a sparse tensor the rows on the ranks of this process, in place of tiles.
+    pub sparse: Vec<SparseTile>,
     /// Where the tiles of all ranks lie, if not by rows.
     pub tiling: Option<Arc<Tiling>>,
     /// The memory they take from the ranks' budgets.
@@ -47,7 +49,18 @@ pub(super) struct Ready {
 
 impl Ready {
     pub fn new(tiles: Vec<Tile>, tiling: Option<Arc<Tiling>>, reserved: Vec<Reservation>) -> Self {
-        Self { tiles, tiling, _reserved: Arc::new(reserved) }
+        Self { tiles, sparse: Vec::new(), tiling, _reserved: Arc::new(reserved) }
+    }
+
+    /// The rows of a sparse tensor.
+    pub fn sparse(sparse: Vec<SparseTile>, tiling: Arc<Tiling>, reserved: Vec<Reservation>) -> Self {
+        Self { tiles: Vec::new(), sparse, tiling: Some(tiling), _reserved: Arc::new(reserved) }
+    }
+
+    /// What a program of a rank of this process starts from.
+    pub fn input(&self, at: usize) -> Option<Input> {
+        let sparse = self.sparse.get(at).cloned().map(Input::Sparse);
+        sparse.or_else(|| self.tiles.get(at).cloned().map(Input::Dense))
     }
 }
 

@@ -116,7 +116,7 @@ fn each_once(regions: &[Region], elements: usize) -> Option<Vec<Option<Region>>>
     (apart && kept.len() > 1 && kept.iter().map(|region| region.len()).sum::<usize>() == elements).then_some(all)
 }
 
-fn schema(dims: &[String], value: &str, shape: &[usize], dtype: DType) -> Result<SchemaRef> {
+pub(super) fn schema(dims: &[String], value: &str, shape: &[usize], dtype: DType) -> Result<SchemaRef> {
     if dims.len() != shape.len() {
         return Err(Error::user(format!("{} names {dims:?} for the axes of an array of shape {shape:?}", dims.len())));
     }
@@ -206,7 +206,7 @@ impl DataFrame {
     }
 }
 
-fn value_type(dtype: DType) -> DataType {
+pub(super) fn value_type(dtype: DType) -> DataType {
     match dtype {
         DType::F32 => DataType::Float32,
         DType::F64 => DataType::Float64,
@@ -215,7 +215,7 @@ fn value_type(dtype: DType) -> DataType {
     }
 }
 
-fn numbers(column: &ArrayRef, wanted: &DataType, name: &str) -> Result<ArrayRef> {
+pub(super) fn numbers(column: &ArrayRef, wanted: &DataType, name: &str) -> Result<ArrayRef> {
     let odd = || Error::user(format!("column {name} is {}, which is no {wanted}", column.data_type()));
     if column.null_count() > 0 {
         return Err(Error::user(format!("column {name} has NULLs, which no array has: filter them out")));

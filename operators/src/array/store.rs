@@ -13,10 +13,12 @@ use super::lines::along;
 use super::operand::Operand;
 use super::run::{Folded, Subtree, run, together};
 use super::step::{Bound, FoldTo, Segment, Slot, Step};
+use super::sparse_tile::{Input, SparseTile};
 use super::sums::Sum;
 use super::take::{scatter, take};
 use super::tile::{Region, Tile, strides};
-use crate::contract::{Element, Epilogue, View, contract};
+use crate::contract::{Epilogue, View, contract};
+use crate::sparse::{Number, Operand as Factor, Output, contract_sparse};
 
 /// What lies in the slots of one rank while a plan runs, and the numbers it runs with.
 pub struct Store {
@@ -31,13 +33,18 @@ enum Held {
     #[default]
     Nothing,
     Tile(Tile),
+    Sparse(SparseTile),
     Subtrees(Vec<Subtree>),
 }
 
 impl Store {
-    /// A store of so many slots, of which the first have these tiles.
-    pub fn new(slots: usize, inputs: impl IntoIterator<Item = Tile>, numbers: Vec<Scalar>) -> Self {
-        let mut held = inputs.into_iter().map(Held::Tile).collect::<Vec<_>>();
+    /// A store of so many slots, of which the first have these inputs.
+    pub fn new(slots: usize, inputs: impl IntoIterator<Item = impl Into<Input>>, numbers: Vec<Scalar>) -> Self {
+        let held = |input: Input| match input {
+            Input::Dense(tile) => Held::Tile(tile),
+            Input::Sparse(tile) => Held::Sparse(tile),
+        };
+        let mut held = inputs.into_iter().map(|input| held(input.into())).collect::<Vec<_>>();
         held.resize(slots.max(held.len()), Held::Nothing);
         Self { slots: Mutex::new(held), numbers, sent: AtomicU64::new(0) }
     }
@@ -50,6 +57,14 @@ impl Store {
         match self.slots.lock().get(slot) {
             Some(Held::Tile(tile)) => Ok(tile.clone()),
             _ => Err(Error::internal(format!("there is no array in slot {slot}"))),
+        }
+    }
+
+    /// The sparse rows in a slot, if it has some.
+    fn sparse(&self, slot: Slot) -> Option<SparseTile> {
+        match self.slots.lock().get(slot) {
+            Some(Held::Sparse(tile)) => Some(tile.clone()),
+            _ => None,
         }
     }
 
@@ -184,13 +199,16 @@ impl Store {
         Ok(())
     }
 
-    fn contract<T: Element + Native>(&self, step: &Step) -> Result<()> {
+    fn contract<T: Number + Native>(&self, step: &Step) -> Result<()> {
         let Step::Contract { einsum, shapes, operands, to, part, adds, .. } = step else { return Ok(()) };
         // An empty sum: an operand that lacks an index may lie anywhere.
         if shapes.iter().flatten().any(|&extent| extent == 0) {
             let out = if *adds { self.taken(to)? } else { zeros::<T>(&to.1) };
             self.put_tile(to, T::DTYPE, out.into());
             return Ok(());
+        }
+        if operands.iter().any(|operand| self.sparse(operand.slot).is_some()) {
+            return self.contract_sparse::<T>(step);
         }
         let tiles = operands.iter().map(|operand| self.tile(operand.slot)).collect::<Result<Vec<_>>>()?;
         let mut views = Vec::with_capacity(tiles.len());
@@ -211,6 +229,41 @@ impl Store {
             return Ok(());
         }
         self.put_tile(to, T::DTYPE, out.into());
+        Ok(())
+    }
+
+    /// A product with sparse operands, whose result is dense.
+    fn contract_sparse<T: Number + Native>(&self, step: &Step) -> Result<()> {
+        let Step::Contract { einsum, shapes, operands, to, part, adds, .. } = step else { return Ok(()) };
+        let sparse = operands.iter().map(|operand| self.sparse(operand.slot)).collect::<Vec<_>>();
+        let is_dense = |(operand, sparse): (&Bound, &Option<SparseTile>)| match sparse {
+            Some(_) => Ok(None),
+            None => self.tile(operand.slot).map(Some),
+        };
+        let dense = operands.iter().zip(&sparse).map(is_dense).collect::<Result<Vec<_>>>()?;
+        let mut factors: Vec<Factor<'_, T>> = Vec::with_capacity(operands.len());
+        for (((sparse, dense), bound), shape) in sparse.iter().zip(&dense).zip(operands).zip(shapes) {
+            match (sparse, dense) {
+                (Some(tile), _) => factors.push(tile.operand()?),
+                (None, Some(tile)) => {
+                    let offset =
+                        usize::try_from(bound.offset).map_err(|_| Error::internal("an operand before its tile"))?;
+                    factors.push(View::new(tile.values::<T>(), shape, &bound.steps, offset)?.into());
+                }
+                (None, None) => return Err(Error::internal("an operand that is nowhere")),
+            }
+        }
+        let Output::Dense(_, values) = contract_sparse(einsum, &factors)? else {
+            return Err(Error::internal(format!("\"{einsum}\" has a sparse result, which no slot takes")));
+        };
+        if *part == to.1 && !adds {
+            self.put_tile(to, T::DTYPE, Buffer::from_vec(values));
+            return Ok(());
+        }
+        let begun = if *adds { self.taken(to)? } else { zeros::<T>(&to.1) };
+        let mut sum = Sum::of(T::DTYPE, to.1.clone(), begun);
+        sum.add(part, &Buffer::from_vec(values))?;
+        self.put_tile(to, T::DTYPE, sum.finish());
         Ok(())
     }
 

@@ -36,6 +36,8 @@ pub struct Entry {
     pub kept: Keep,
     /// Where an input lies, if it does not lie by rows.
     pub tiling: Option<Arc<Tiling>>,
+    /// Whether it is an input whose elements are sparse: only products read it, and it is not moved.
+    pub sparse: bool,
 }
 
 /// A program: all that its plan depends on.

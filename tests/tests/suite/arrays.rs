@@ -6,6 +6,7 @@ mod laziness;
 mod mistakes;
 mod program;
 mod schedules;
+mod sparse;
 mod tables;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

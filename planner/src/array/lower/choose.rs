@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bireme_engine::error::Result;
+use bireme_engine::error::{Error, Result};
 use bireme_operators::array::Region;
 use bireme_operators::contract::{Einsum, Extents};
 
@@ -44,6 +44,13 @@ impl Lowering<'_> {
             let cost = self.cost(number, einsum, &extents, rounds.as_ref());
             let lines = self.told(einsum, &extents, rounds.as_ref(), cost);
             return Ok(Chosen { rounds, lines: vec![format!("{lines}, as asked")] });
+        }
+        if let Some(way) = self.with_sparse(number, einsum)? {
+            let rounds: Arc<dyn Rounds> = Arc::new(way);
+            let cost = self.cost(number, einsum, &extents, rounds.as_ref());
+            let told = self.told(einsum, &extents, rounds.as_ref(), cost);
+            let lines = if self.places.ranks > 1 { vec![told] } else { Vec::new() };
+            return Ok(Chosen { rounds, lines });
         }
         let ways = self.ways(number, einsum);
         let mut all = ways.into_iter().map(|way| Arc::new(way) as Arc<dyn Rounds>).collect::<Vec<_>>();
@@ -161,24 +168,25 @@ impl Lowering<'_> {
         Cost { most, all, seconds }
     }
 
+    /// With a sparse operand: its rows are multiplied where they lie.
+    fn with_sparse(&self, number: usize, einsum: &Einsum) -> Result<Option<Way>> {
+        let entry = self.entry(number);
+        let mut all = entry.operands.iter().zip(einsum.operands()).filter(|(operand, _)| self.entry(**operand).sparse);
+        let Some((&operand, letters)) = all.next() else { return Ok(None) };
+        if all.next().is_some() {
+            return Err(Error::internal(format!("\"{einsum}\" of two sparse operands in a program of dense arrays")));
+        }
+        let rows = |region: &Region| region.ranges().first().cloned().unwrap_or(0..1);
+        let ranges = self.has(operand).iter().map(rows).collect();
+        // A row index that stands twice is cut like any other.
+        Ok(Some(self.way(number, einsum, letters.first().copied(), ranges)))
+    }
+
     /// Along which indices a product can be cut as its operands or its result lie; whole if nothing is cut.
     fn ways(&self, number: usize, einsum: &Einsum) -> Vec<Way> {
         let entry = self.entry(number);
         let ranks = 0..self.places.ranks;
-        let home = self.places.regions(&entry.shape);
-        let extents = entry.operands.iter().zip(einsum.operands());
-        let extents = extents.flat_map(|(&operand, letters)| {
-            letters.iter().copied().zip(self.entry(operand).shape.iter().copied()).collect::<Vec<_>>()
-        });
-        let extents = extents.collect::<Vec<_>>();
-        let way = |letter: Option<char>, ranges: Vec<Range<usize>>| Way {
-            is_summed: letter.is_some_and(|letter| !einsum.output().contains(&letter)),
-            letter,
-            ranges,
-            extents: extents.clone(),
-            output: einsum.output().to_vec(),
-            home: home.clone(),
-        };
+        let way = |letter: Option<char>, ranges: Vec<Range<usize>>| self.way(number, einsum, letter, ranges);
         let mut ways = Vec::new();
         if self.places.cuts(&entry.shape)
             && let Some(&letter) = einsum.output().first()
@@ -204,6 +212,25 @@ impl Lowering<'_> {
             ways.push(way(None, Vec::new()));
         }
         ways
+    }
+}
+
+impl Lowering<'_> {
+    /// A product that is cut along a letter, at these places.
+    fn way(&self, number: usize, einsum: &Einsum, letter: Option<char>, ranges: Vec<Range<usize>>) -> Way {
+        let entry = self.entry(number);
+        let extents = entry.operands.iter().zip(einsum.operands());
+        let extents = extents.flat_map(|(&operand, letters)| {
+            letters.iter().copied().zip(self.entry(operand).shape.iter().copied()).collect::<Vec<_>>()
+        });
+        Way {
+            is_summed: letter.is_some_and(|letter| !einsum.output().contains(&letter)),
+            letter,
+            ranges,
+            extents: extents.collect(),
+            output: einsum.output().to_vec(),
+            home: self.places.regions(&entry.shape),
+        }
     }
 }
 

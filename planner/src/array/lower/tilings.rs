@@ -20,7 +20,10 @@ impl Lowering<'_> {
                 Op::Input => entry.tiling.clone(),
                 Op::Distribute(tiling) => Some(Arc::clone(tiling)),
                 Op::Contract(einsum, schedule) => {
-                    let is_tiled = |&operand: &usize| self.tilings[self.seen(operand).entry].is_some();
+                    let is_tiled = |&operand: &usize| {
+                        let seen = self.seen(operand).entry;
+                        self.tilings[seen].is_some() || self.entry(seen).sparse
+                    };
                     if schedule.is_some() || entry.operands.iter().any(is_tiled) {
                         let chosen = self.choose(number, einsum)?;
                         let kept = (0..self.places.ranks).map(|rank| chosen.rounds.kept(rank)).collect::<Vec<_>>();

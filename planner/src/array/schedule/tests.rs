@@ -76,6 +76,7 @@ fn moved(schedule: &Schedule, text: &str, shapes: &[&[usize]], ranks: usize) -> 
         operands: Vec::new(),
         kept: Keep::No,
         tiling: Some(Arc::new(Tiling::new(&Layout::parse(layout).unwrap(), shape, &grid, ranks).unwrap())),
+        sparse: false,
     };
     let mut entries = layouts.iter().zip(shapes).map(input).collect::<Vec<_>>();
     entries.push(Entry {
@@ -85,6 +86,7 @@ fn moved(schedule: &Schedule, text: &str, shapes: &[&[usize]], ranks: usize) -> 
         operands: (0..shapes.len()).collect(),
         kept: Keep::Placed,
         tiling: None,
+        sparse: false,
     });
     let plans =
         (0..ranks).map(|rank| lower(&Sketch { entries: entries.clone() }, Places::of_ranks(ranks, 1), rank).unwrap());
