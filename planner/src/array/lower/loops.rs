@@ -1,6 +1,7 @@
 //! Loops: element-wise entries of one shape and level, and folds over them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bireme_engine::error::{Error, Result};
 use bireme_operators::array::{Bound, FoldTo, Instr, Loop, Move, Reduction, Region, Slot, Step};
@@ -22,13 +23,14 @@ impl Lowering<'_> {
         steps: &mut Vec<Step>,
         lines: &mut Vec<String>,
     ) -> Result<()> {
-        let mut writer = LoopWriter::default();
+        let level = members.first().map_or(0, |&member| self.levels[member]);
+        let mut writer = LoopWriter { level, tiling: tiling.cloned().map(Arc::new), ..LoopWriter::default() };
         let regions = match tiling {
             Some(tiling) => tiling.regions().to_vec(),
             None => self.places.regions(&shape),
         };
         // Operands first: a long chain of operations, made from its end, would not fit on the stack.
-        for number in self.made_within(members) {
+        for number in self.made_within(&writer, members) {
             self.value(&mut writer, number, &shape, &regions)?;
         }
         let (mut stores, mut reductions) = (Vec::new(), Vec::new());
@@ -76,13 +78,13 @@ impl Lowering<'_> {
     }
 
     /// What a loop makes for its members, operands before what is made of them.
-    fn made_within(&self, members: &[usize]) -> Vec<usize> {
+    fn made_within(&self, writer: &LoopWriter, members: &[usize]) -> Vec<usize> {
         let mut seen = BTreeSet::new();
         let mut waiting = members.to_vec();
         while let Some(number) = waiting.pop() {
             for &operand in &self.entry(number).operands {
                 let entry = self.entry(operand);
-                let here = entry.op.is_source() || entry.op.is_pointwise() && self.slots[operand].is_none();
+                let here = entry.op.is_source() || entry.op.is_pointwise() && !self.is_read(writer, operand);
                 if here && seen.insert(operand) {
                     waiting.push(operand);
                 }
@@ -130,6 +132,13 @@ impl Lowering<'_> {
         }
     }
 
+    /// Whether a loop reads an entry: it is in memory, and if another loop of this level has made it, it lies as this loop's elements do, for
+    /// between the two nothing is moved.
+    fn is_read(&self, writer: &LoopWriter, number: usize) -> bool {
+        let elsewhere = self.levels[number] == writer.level && self.tilings[number] != writer.tiling;
+        self.slots[number].is_some() && !(self.entry(number).op.is_pointwise() && elsewhere)
+    }
+
     /// The value of an entry in a loop: made there, or read.
     fn value(&mut self, writer: &mut LoopWriter, number: usize, shape: &[usize], regions: &[Region]) -> Result<usize> {
         if let Some(&value) = writer.values.get(&number) {
@@ -137,7 +146,7 @@ impl Lowering<'_> {
         }
         let seen = self.seen(number);
         let entry = self.entry(number);
-        let made_before = self.slots[seen.entry].is_some();
+        let made_before = self.is_read(writer, seen.entry);
         if entry.op.is_source() || entry.op.is_pointwise() && !made_before {
             return self.make(writer, number, shape, regions);
         }
@@ -188,6 +197,8 @@ impl Lowering<'_> {
 /// Writes a loop's instructions.
 #[derive(Default)]
 struct LoopWriter {
+    level: usize,
+    tiling: Option<Arc<Tiling>>,
     instructions: Vec<Instr>,
     inputs: Vec<Bound>,
     /// Which of the program's numbers are the loop's.

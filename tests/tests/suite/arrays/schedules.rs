@@ -148,6 +148,15 @@ fn what_is_made_of_tiles_stays_there() {
     let (left, right, made) = (a.to_vec().unwrap(), b.to_vec().unwrap(), c.to_vec().unwrap());
     let slow = left.iter().zip(&right).map(|(a, b)| (a + b) * 2.0 - a.max(*b));
     assert_eq!(made, slow.collect::<Vec<_>>());
+    // Tiles and a sum over them in one program.
+    let (held, sum) = (&a * &b, (&a * &b).sum());
+    let both = &held + 1.0;
+    let total = held.sum();
+    compute_all([&both]).unwrap();
+    assert_eq!((total.item().unwrap(), held.local_tiles().unwrap().len()), (sum.item().unwrap(), 4));
+    let (fresh, again) = (&a - &b, (&a - &b).sum());
+    let fresh_sum = fresh.sum();
+    assert_eq!(fresh_sum.item().unwrap(), again.item().unwrap());
     // What needs to know where it is, folds, slices, sorts: by rows, with the same results as ever.
     let again = session.array(made.clone(), [30, 21]).unwrap();
     assert_eq!(c.sum_axis(0).to_vec().unwrap(), again.sum_axis(0).to_vec().unwrap());
