@@ -70,6 +70,7 @@ fn main() {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().unwrap();
     for (pattern, power) in [("uniform", false), ("power-law", true)] {
         forms(pattern, power);
+        vectors(pattern, power);
         matrices(pattern, power);
         products(pattern, power);
         tensors(pattern, power);
@@ -93,27 +94,13 @@ fn forms(pattern: &str, power: bool) {
 }
 
 fn matrices(pattern: &str, power: bool) {
-    if !["spmv", "spmm", "sddmm"].iter().any(|name| wanted(name)) {
+    if !["spmm", "sddmm"].iter().any(|name| wanted(name)) {
         return;
     }
     let (rows, columns) = (1 << 18, 1 << 18);
     let given = tensor(&[rows, columns], 1 << 23, power);
     let a = Csr::new(given.clone()).unwrap();
     let entries = a.entries() as f64;
-    if wanted("spmv") {
-        let x = vec![1.0; columns];
-        let mut y = vec![0.0; rows];
-        let bytes = entries * 12.0 + (rows + columns) as f64 * 8.0 + rows as f64 * 8.0;
-        let seconds = best(|| spmv(&a, &x, &mut y).unwrap());
-        print("spmv", pattern, seconds, &[(bytes, "GB/s"), (entries, "Gnnz/s")]);
-        let read = || {
-            let indices = a.indices().par_chunks(1 << 14).map(|part| part.iter().fold(0_u32, |sum, one| sum ^ one));
-            let values =
-                a.values().par_chunks(1 << 13).map(|part| part.iter().fold(0_u64, |sum, one| sum ^ one.to_bits()));
-            black_box((indices.reduce(|| 0, |one, other| one ^ other), values.reduce(|| 0, |one, other| one ^ other)));
-        };
-        print("spmv: bytes only read", pattern, best(read), &[(entries * 12.0, "GB/s")]);
-    }
     for width in [8, 32, 100] {
         if wanted("spmm") {
             let b = vec![1.0; columns * width];
@@ -129,6 +116,31 @@ fn matrices(pattern: &str, power: bool) {
             let seconds = best(|| drop(black_box(sddmm(&given, &left, &right).unwrap())));
             print(&format!("sddmm, {width} inner"), pattern, seconds, &[(2.0 * entries * width as f64, "Gflop/s")]);
         }
+    }
+}
+
+/// With a vector that is in the first-level cache, the second, the third.
+fn vectors(pattern: &str, power: bool) {
+    for columns in [1 << 11, 1 << 15, 1 << 18] {
+        let name = format!("spmv, {columns} columns");
+        if !wanted(&name) {
+            continue;
+        }
+        let rows = 1 << 18;
+        let a = Csr::new(tensor(&[rows, columns], 1 << 23, power)).unwrap();
+        let entries = a.entries() as f64;
+        let (x, mut y) = (vec![1.0; columns], vec![0.0; rows]);
+        let bytes = entries * 12.0 + (rows * 16 + columns * 8) as f64;
+        let read = || {
+            let indices = a.indices().par_chunks(1 << 14).map(|part| part.iter().fold(0_u32, |sum, one| sum ^ one));
+            let values = a.values().par_chunks(1 << 13);
+            let values = values.map(|part| part.iter().fold(0_u64, |sum, one| sum ^ one.to_bits()));
+            black_box((indices.reduce(|| 0, |one, other| one ^ other), values.reduce(|| 0, |one, other| one ^ other)));
+        };
+        let alone = best(read);
+        let seconds = best(|| spmv(&a, &x, &mut y).unwrap());
+        print(&name, pattern, seconds, &[(bytes, "GB/s"), (entries, "Gnnz/s")]);
+        print("  its entries only read", pattern, alone, &[(entries * 12.0, "GB/s")]);
     }
 }
 
