@@ -1,6 +1,6 @@
 //! Arrays that read like NumPy's: lazy, of any number of axes, on one rank or cut over many.
 //!
-//! An [`Array`] is a node of a program. Nothing is computed before an action (`item`, `to_vec`, `compute`, `save_npy`, `show`); then
+//! An [`Array`] is a node of a program. Nothing is computed before an action (`item`, `to_vec`, `compute`, `save_npy`, `save_zarr`, `show`); then
 //! all that the action needs is planned as one program: element-wise work on one shape is one pass over memory, products run as matrix
 //! kernels, and a program of the same form as an earlier one is not planned again.
 //!
