@@ -48,8 +48,8 @@ impl Session {
         self.array_of_file(zarr::open(path), &path.display().to_string())
     }
 
-    /// A dataset of an HDF5 file, by its name in it: `run/u`. Each rank reads its part. Types that Bireme lacks come as the nearest that it has.
-    /// It needs the feature `hdf5`.
+    /// A dataset of an HDF5 file, by its name in it: `run/u`. Each rank reads its part. Types that Bireme lacks come as the nearest that
+    /// it has. It needs the feature `hdf5`.
     ///
     /// # Errors
     /// There is no such file or dataset, or as [`Session::read_zarr`].
