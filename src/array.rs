@@ -22,6 +22,8 @@ mod products;
 mod rearrange;
 mod reductions;
 mod tables;
+#[cfg(feature = "zarr")]
+mod zarr;
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -8,11 +8,9 @@ use bireme_connectors::array_file::hdf5::{self, Hdf5Dataset};
 use bireme_connectors::array_file::matrix_market::{self, Matrix};
 use bireme_connectors::array_file::npy::{self, NpyWriter};
 use bireme_connectors::array_file::npz::NpzFile;
-use bireme_connectors::array_file::zarr::{self, ZarrArray, ZarrWriter};
 use bireme_connectors::array_file::{ArrayFile, FileType};
 use bireme_engine::error::{Error, Result};
 use bireme_operators::array::{DType, Region};
-use bireme_planner::array::Places;
 
 use super::{Array, Element};
 use crate::session::Session;
@@ -38,21 +36,11 @@ impl Session {
         self.array_of_file(file, &format!("{} ({name})", path.display()))
     }
 
-    /// A Zarr array, of version 2 or 3, in the folder of this name: each rank reads the chunks that its part meets. Types that Bireme lacks
-    /// come as the nearest that it has. Ranks on several hosts need a file system that they share.
-    ///
-    /// # Errors
-    /// There is no Zarr array in that folder, a chunk is damaged, or its elements are of another type than `T`; the message says which.
-    pub fn read_zarr<T: Element>(&self, path: impl AsRef<Path>) -> Result<Array<T>> {
-        let path = path.as_ref();
-        self.array_of_file(zarr::open(path), &path.display().to_string())
-    }
-
     /// A dataset of an HDF5 file, by its name in it: `run/u`. Each rank reads its part. Types that Bireme lacks come as the nearest that
     /// it has. It needs the feature `hdf5`.
     ///
     /// # Errors
-    /// There is no such file or dataset, or as [`Session::read_zarr`].
+    /// There is no such file or dataset, or as [`Session::read_npy`].
     #[cfg(feature = "hdf5")]
     pub fn read_hdf5<T: Element>(&self, path: impl AsRef<Path>, dataset: &str) -> Result<Array<T>> {
         let path = path.as_ref();
@@ -77,7 +65,7 @@ impl Session {
         }
     }
 
-    fn array_of_file<T: Element>(&self, file: Result<impl InFile>, name: &str) -> Result<Array<T>> {
+    pub(super) fn array_of_file<T: Element>(&self, file: Result<impl InFile>, name: &str) -> Result<Array<T>> {
         // A rank that cannot read it tells the others, and all must see the same array.
         let seen = file.as_ref().map(|file| (file.dtype().to_string(), file.shape().to_vec()));
         let all = self.on_all_ranks("open an array file", &seen.map_err(Clone::clone))?;
@@ -106,7 +94,7 @@ impl Session {
 }
 
 /// An array in a file of any format.
-trait InFile {
+pub(super) trait InFile {
     fn dtype(&self) -> FileType;
 
     fn shape(&self) -> &[usize];
@@ -129,20 +117,6 @@ impl InFile for ArrayFile {
             [] => self.row_major(),
             [rows, ..] => self.rows(rows.clone()),
         }
-    }
-}
-
-impl InFile for ZarrArray {
-    fn dtype(&self) -> FileType {
-        self.dtype()
-    }
-
-    fn shape(&self) -> &[usize] {
-        self.shape()
-    }
-
-    fn part(&self, region: &Region) -> Result<Buffer> {
-        self.read(region.ranges())
     }
 }
 
@@ -171,7 +145,7 @@ pub(super) fn of_file(dtype: FileType) -> DType {
     }
 }
 
-fn to_file(dtype: DType) -> FileType {
+pub(super) fn to_file(dtype: DType) -> FileType {
     match dtype {
         DType::Bool => FileType::Bool,
         DType::I32 => FileType::I32,
@@ -197,33 +171,8 @@ impl<T: Element> Array<T> {
         })
     }
 
-    /// Computes the array and writes it as a Zarr array of version 3, in a folder of this name: chunks of whole rows, at most 16 MiB each,
-    /// packed with Zstandard. Each rank writes the chunks of its rows; where these do not divide well over ranks, chunks are smaller. The
-    /// folder appears when it is whole. Ranks on several hosts need a file system that they share.
-    ///
-    /// # Errors
-    /// Something of that name exists (unless the session overwrites, and it is a Zarr array), or it cannot be written; and as
-    /// [`Array::compute`].
-    pub fn save_zarr(&self, path: impl AsRef<Path>) -> Result<()> {
-        self.compute()?;
-        let path = path.as_ref();
-        let create = |hidden: &Path| {
-            if path.exists() && !is_zarr(path) {
-                let message =
-                    format!("{} is no Zarr array: it is not overwritten with one, remove it first", path.display());
-                return Err(Error::user(message));
-            }
-            let rows = rows_between_cuts(&self.session().places(), self.shape());
-            ZarrWriter::create(hidden, to_file(T::DTYPE), self.shape(), rows).map(drop)
-        };
-        self.save(path, "a Zarr array", create, |hidden| {
-            let writer = ZarrWriter::open_existing(hidden)?;
-            self.for_parts(|first_row, bytes| writer.write_rows(first_row, bytes))
-        })
-    }
-
     /// Writes under a hidden name, which rank 0 creates, and gives it its own when every rank has written its part.
-    fn save(
+    pub(super) fn save(
         &self,
         path: &Path,
         what: &str,
@@ -261,7 +210,7 @@ impl<T: Element> Array<T> {
     }
 
     /// The parts that ranks of this process have to write: the first row of each, and its bytes.
-    fn for_parts(&self, mut write: impl FnMut(usize, &[u8]) -> Result<()>) -> Result<()> {
+    pub(super) fn for_parts(&self, mut write: impl FnMut(usize, &[u8]) -> Result<()>) -> Result<()> {
         let session = self.session();
         let tiles = self.node.tiles().ok_or_else(|| Error::internal("an array that is not there"))?;
         for (rank, tile) in session.local_ranks().iter().zip(tiles) {
@@ -276,24 +225,6 @@ impl<T: Element> Array<T> {
     }
 }
 
-/// The rows of every rank begin at a multiple of so many; all rows, if one rank has them.
-fn rows_between_cuts(places: &Places, shape: &[usize]) -> usize {
-    let starts = (0..places.ranks).map(|rank| places.rows(shape, rank)).filter(|rows| !rows.is_empty());
-    let common = starts.fold(0, |common, rows| greatest_common_divisor(common, rows.start));
-    if common > 0 { common } else { shape.first().copied().unwrap_or(1).max(1) }
-}
-
-fn greatest_common_divisor(mut one: usize, mut other: usize) -> usize {
-    while other > 0 {
-        (one, other) = (other, one % other);
-    }
-    one
-}
-
-fn is_zarr(path: &Path) -> bool {
-    ["zarr.json", ".zarray"].iter().any(|name| path.join(name).is_file())
-}
-
 /// Removes a file, or a folder with all that is in it, if it is there.
 fn remove(path: &Path) -> Result<()> {
     match (path.is_dir(), path.exists()) {
@@ -306,33 +237,4 @@ fn remove(path: &Path) -> Result<()> {
 fn hidden_beside(path: &Path) -> Result<PathBuf> {
     let name = path.file_name().ok_or_else(|| Error::user(format!("{} is no file name", path.display())))?;
     Ok(path.with_file_name(format!(".{}.bireme", name.to_string_lossy())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranks_begin_at_multiples_of_chunks() {
-        for (ranks, shape) in [
-            (1, &[9000][..]),
-            (3, &[9000]),
-            (3, &[10, 100_000]),
-            (7, &[1000, 300]),
-            (5, &[3, 9]),
-            (3, &[]),
-            (3, &[0, 2]),
-        ] {
-            let places = Places { ranks, whole_below: 1 };
-            let rows = rows_between_cuts(&places, shape);
-            assert!(rows > 0);
-            let all = shape.first().copied().unwrap_or(1);
-            for rank in 0..ranks {
-                let start = places.rows(shape, rank).start;
-                assert!(start.is_multiple_of(rows) || start == all, "{ranks} ranks, {shape:?}: {start} and {rows}");
-            }
-        }
-        assert_eq!(rows_between_cuts(&Places { ranks: 3, whole_below: 1 << 30 }, &[9000]), 9000);
-        assert_eq!(rows_between_cuts(&Places { ranks: 2, whole_below: 1 }, &[4096 * 4]), 4096 * 2);
-    }
 }

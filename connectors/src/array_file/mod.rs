@@ -11,7 +11,7 @@
 //! - [`npy`]: one array a file; also written, by several ranks at once.
 //! - [`npz`]: several arrays with names in a zip archive.
 //! - [`matrix_market`]: sparse and dense matrices as text.
-//! - [`zarr`]: one array a folder, cut into chunks; also written, by several ranks at once.
+//! - `zarr`: one array a folder, cut into chunks; also written, by several ranks at once; with the feature `zarr`.
 //! - `hdf5`: datasets of an HDF5 file, with the feature `hdf5`, which needs the library.
 //! - `mapped`: a file in memory; `header`: what an NPY file says of itself; `elements`: bytes to numbers.
 //!
@@ -26,7 +26,7 @@
 //!
 //! This module knows neither tensors nor tables: it hands out buffers.
 
-#[cfg(test)]
+#[cfg(all(test, any(feature = "hdf5", feature = "zarr")))]
 mod boxes;
 mod elements;
 #[cfg(feature = "hdf5")]
@@ -36,6 +36,7 @@ mod mapped;
 pub mod matrix_market;
 pub mod npy;
 pub mod npz;
+#[cfg(feature = "zarr")]
 pub mod zarr;
 
 use std::fmt;
@@ -296,6 +297,7 @@ fn bytes_of(size: usize, shape: &[usize]) -> Result<usize> {
     }
 }
 
+#[cfg(any(feature = "hdf5", feature = "zarr"))]
 /// How many elements a box of indices has, which must be one of an array of this shape.
 fn elements_of_box(ranges: &[Range<usize>], shape: &[usize], shown: &str) -> Result<usize> {
     let inside = |(range, &length): (&Range<usize>, &usize)| range.start <= range.end && range.end <= length;
@@ -306,6 +308,7 @@ fn elements_of_box(ranges: &[Range<usize>], shape: &[usize], shown: &str) -> Res
     Ok(ranges.iter().map(ExactSizeIterator::len).product())
 }
 
+#[cfg(any(feature = "hdf5", feature = "zarr"))]
 /// A box of indices as Python writes it.
 fn shown_box(ranges: &[Range<usize>]) -> String {
     let ranges = ranges.iter().map(|range| format!("{}:{}", range.start, range.end)).collect::<Vec<_>>();

@@ -6,6 +6,8 @@ mod laziness;
 mod mistakes;
 mod program;
 mod tables;
+#[cfg(feature = "zarr")]
+mod zarr;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
