@@ -1,8 +1,8 @@
 //! Arrays that read like NumPy's: lazy, of any number of axes, on one rank or cut over many.
 //!
-//! An [`Array`] is a node of a program. Nothing is computed before an action (`item`, `to_vec`, `compute`, `save_npy`, `show`); then
-//! all that the action needs is planned as one program: element-wise work on one shape is one pass over memory, products run as matrix
-//! kernels, and a program of the same form as an earlier one is not planned again.
+//! An [`Array`] is a node of a program. Nothing is computed before an action (`item`, `to_vec`, `compute`, `save_npy`, `save_zarr`,
+//! `show`); then all that the action needs is planned as one program: element-wise work on one shape is one pass over memory, products
+//! run as matrix kernels, and a program of the same form as an earlier one is not planned again.
 //!
 //! What a program holds in a variable is kept once it was computed, as in NumPy; what it does not hold is never stored. An action also
 //! computes what depends on its parts element by element and is held, so that a solver's vectors do not grow chains.
@@ -24,6 +24,8 @@ mod rearrange;
 mod reductions;
 mod sparse;
 mod tables;
+#[cfg(feature = "zarr")]
+mod zarr;
 
 use std::fmt;
 use std::marker::PhantomData;

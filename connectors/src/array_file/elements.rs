@@ -77,6 +77,29 @@ impl Stored {
         ))
     }
 
+    /// What this machine has in memory for a type that the Zarr format names; `None` for types that are not read.
+    pub(super) fn of_zarr(name: &str) -> Option<Self> {
+        let kind = match name {
+            "float16" => Kind::F16,
+            "float32" => Kind::F32,
+            "float64" => Kind::F64,
+            "int8" => Kind::I8,
+            "int16" => Kind::I16,
+            "int32" => Kind::I32,
+            "int64" => Kind::I64,
+            "uint8" => Kind::U8,
+            "uint16" => Kind::U16,
+            "uint32" => Kind::U32,
+            "bool" => Kind::Bool,
+            _ => return None,
+        };
+        Some(Self::in_memory(kind))
+    }
+
+    fn in_memory(kind: Kind) -> Self {
+        Self { kind, big_endian: cfg!(target_endian = "big") && kind.size() > 1 }
+    }
+
     /// How this machine stores elements.
     pub(super) fn native(dtype: FileType) -> Self {
         let kind = match dtype {
@@ -86,7 +109,7 @@ impl Stored {
             FileType::I64 => Kind::I64,
             FileType::Bool => Kind::Bool,
         };
-        Self { kind, big_endian: cfg!(target_endian = "big") && kind.size() > 1 }
+        Self::in_memory(kind)
     }
 
     /// What the elements become.

@@ -1,14 +1,18 @@
-//! Arrays that lie in files, in the formats of NumPy and of the Matrix Market.
+//! Arrays that lie in files, in the formats of NumPy, Zarr, HDF5 and the Matrix Market.
 //!
 //! ```text
 //!  a.npy   header │ elements ……………………………………………………        mapped: a range of rows is a slice of the mapping
 //!  b.npz   zip:  x.npy (stored) │ y.npy (deflated) │ directory   x is mapped, y is unpacked into memory
 //!  c.mtx   lines of text                                         parsed into coordinates, or a dense matrix
+//!  d.zarr  a folder: metadata, a file a chunk                    chunks that meet a box are unpacked, side by side
+//!  e.h5    datasets by name, in chunks or in one piece           a box is read by the library
 //! ```
 //!
 //! - [`npy`]: one array a file; also written, by several ranks at once.
 //! - [`npz`]: several arrays with names in a zip archive.
 //! - [`matrix_market`]: sparse and dense matrices as text.
+//! - `zarr`: one array a folder, cut into chunks; also written, by several ranks at once; with the feature `zarr`.
+//! - `hdf5`: datasets of an HDF5 file, with the feature `hdf5`, which needs the library.
 //! - `mapped`: a file in memory; `header`: what an NPY file says of itself; `elements`: bytes to numbers.
 //!
 //! What a file holds becomes one of five types:
@@ -22,12 +26,18 @@
 //!
 //! This module knows neither tensors nor tables: it hands out buffers.
 
+#[cfg(all(test, any(feature = "hdf5", feature = "zarr")))]
+mod boxes;
 mod elements;
+#[cfg(feature = "hdf5")]
+pub mod hdf5;
 mod header;
 mod mapped;
 pub mod matrix_market;
 pub mod npy;
 pub mod npz;
+#[cfg(feature = "zarr")]
+pub mod zarr;
 
 use std::fmt;
 use std::fs::File;
@@ -285,6 +295,24 @@ fn bytes_of(size: usize, shape: &[usize]) -> Result<usize> {
         Some(bytes) => Ok(bytes),
         None => Err(Error::corrupt(format!("an array of shape {} is larger than any memory", shown_shape(shape)))),
     }
+}
+
+#[cfg(any(feature = "hdf5", feature = "zarr"))]
+/// How many elements a box of indices has, which must be one of an array of this shape.
+fn elements_of_box(ranges: &[Range<usize>], shape: &[usize], shown: &str) -> Result<usize> {
+    let inside = |(range, &length): (&Range<usize>, &usize)| range.start <= range.end && range.end <= length;
+    if ranges.len() != shape.len() || !ranges.iter().zip(shape).all(inside) {
+        let message = format!("{} of {shown}, whose shape is {}", shown_box(ranges), shown_shape(shape));
+        return Err(Error::user(message));
+    }
+    Ok(ranges.iter().map(ExactSizeIterator::len).product())
+}
+
+#[cfg(any(feature = "hdf5", feature = "zarr"))]
+/// A box of indices as Python writes it.
+fn shown_box(ranges: &[Range<usize>]) -> String {
+    let ranges = ranges.iter().map(|range| format!("{}:{}", range.start, range.end)).collect::<Vec<_>>();
+    format!("[{}]", ranges.join(", "))
 }
 
 /// A shape as Python writes it.

@@ -8,6 +8,8 @@ mod program;
 mod schedules;
 mod sparse;
 mod tables;
+#[cfg(feature = "zarr")]
+mod zarr;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

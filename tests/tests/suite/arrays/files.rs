@@ -1,4 +1,5 @@
-//! Arrays in NPY files: what NumPy wrote, and what it would have written.
+//! Arrays in NPY files: what NumPy wrote, and what it would have written. Arrays in Zarr folders and HDF5 files on several ranks; the
+//! formats themselves are tested where they are read.
 
 use std::path::PathBuf;
 
@@ -11,7 +12,7 @@ fn fixture(name: &str) -> PathBuf {
     bireme_tests::root().join("tests/fixtures/arrays").join(name)
 }
 
-fn sessions() -> [Session; 3] {
+pub(super) fn sessions() -> [Session; 3] {
     [Session::builder().threads(2).build().unwrap(), cut_over(3, 1), cut_over(3, 1 << 16)]
 }
 
@@ -101,4 +102,23 @@ fn a_file_that_is_there_stays() {
     session.ones::<f64>([9000]).save_npy(&path).unwrap();
     session.zeros::<i64>([3]).save_npy(&path).unwrap();
     assert_eq!(session.read_npy::<i64>(&path).unwrap().to_vec().unwrap(), [0; 3]);
+}
+
+#[cfg(any(feature = "hdf5", feature = "zarr"))]
+pub(super) fn of_connectors(name: &str) -> PathBuf {
+    bireme_tests::root().join("connectors/src/array_file/fixtures").join(name)
+}
+
+#[cfg(feature = "hdf5")]
+#[test]
+fn hdf5_datasets_on_three_ranks() {
+    for session in sessions() {
+        let read = session.read_hdf5::<i32>(of_connectors("hdf5.h5"), "run/gzip").unwrap();
+        assert_eq!(read.shape(), [5, 7]);
+        assert_eq!(read.to_vec().unwrap(), (0..35).map(|place| place * 3 - 20).collect::<Vec<i32>>());
+        let error = session.read_hdf5::<f64>(of_connectors("hdf5.h5"), "run/gzip").unwrap_err();
+        assert!(error.message().contains("i32") && error.message().contains("f64"), "{error}");
+        let error = session.read_hdf5::<i32>(of_connectors("hdf5_damaged.h5"), "x").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+    }
 }
