@@ -27,4 +27,6 @@ pub mod island;
 pub mod overflow;
 pub mod pipeline;
 pub mod sort;
+#[cfg(feature = "datafusion")]
+pub mod tensor;
 pub mod window;
