@@ -1,5 +1,7 @@
 //! Functions for DataFrame expressions: DataFusion's, under their SQL names, and a few of ours.
 
+mod tensor;
+
 use datafusion::common::ScalarValue;
 pub use datafusion::functions::expr_fn::*;
 pub use datafusion::functions_aggregate::expr_fn::{
@@ -16,6 +18,7 @@ use datafusion::logical_expr::expr::{Sort, WindowFunction};
 pub use datafusion::logical_expr::{
     ExprFunctionExt, case, cast, col, exists, ident, in_subquery, lit, not, try_cast, when,
 };
+pub use tensor::{tensor, tensor_cosine, tensor_dot, tensor_matvec, tensor_norm};
 
 /// The sum of a column; integers and decimals do not wrap: a sum past its type's range is an error.
 ///

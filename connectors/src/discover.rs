@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Fields, Schema, SchemaRef};
 use bireme_engine::{Error, ErrorKind, Result};
 use datafusion::catalog::Session;
 use datafusion::common::Statistics;
@@ -21,6 +21,9 @@ use crate::options::{Compression, CsvOptions, FileFormatOptions, JsonOptions};
 use crate::snapshot::{FileEntry, FileStatistics, TableSnapshot, nanoseconds};
 use crate::text_file::TextFile;
 use crate::text_position::Dialect;
+
+/// How keys of a field's metadata begin that say what its values mean.
+const EXTENSION_KEYS: &str = "ARROW:extension:";
 
 /// Finds the files under `paths`, their columns and statistics.
 ///
@@ -173,8 +176,14 @@ impl Looker<'_> {
         if inferred.fields().is_empty() {
             return Err(Error::user(format!("{} has no columns", file.shown)));
         }
-        // What writers noted about themselves differs from file to file and means nothing here.
-        Ok(Arc::new(Schema::new(inferred.fields().clone())))
+        // What writers noted about themselves differs from file to file and means nothing here; extension types, such as shapes of
+        // tensors, do.
+        let fields = inferred.fields().iter().map(|field| {
+            let mut metadata = field.metadata().clone();
+            metadata.retain(|key, _| key.starts_with(EXTENSION_KEYS));
+            Arc::new(field.as_ref().clone().with_metadata(metadata))
+        });
+        Ok(Arc::new(Schema::new(fields.collect::<Fields>())))
     }
 
     /// Says what is wrong with a file whose columns could not be read.

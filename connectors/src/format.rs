@@ -22,6 +22,8 @@ pub(crate) fn file_format(
         FileFormatOptions::Parquet(options) => {
             let mut parquet = state.default_table_options().parquet;
             parquet.global.binary_as_string |= options.binary_as_string;
+            // Extension types of columns are metadata; who asks for columns drops the rest.
+            parquet.global.skip_metadata = false;
             Arc::new(ParquetFormat::default().with_options(parquet))
         }
         FileFormatOptions::Csv(options) => {

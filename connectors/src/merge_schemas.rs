@@ -4,6 +4,8 @@
 //! numbers from one file and text from another is a mistake found too late. What was only guessed from the first rows
 //! of a text file may widen: nothing to anything, integers to floats.
 
+use std::collections::HashMap;
+
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bireme_engine::{Error, Result};
 
@@ -30,6 +32,10 @@ pub(crate) fn merge(format: &FileFormatOptions, names: &[&str], schemas: &[Schem
             let wider = widen(guessed(format), known.data_type(), field.data_type()).ok_or_else(conflict)?;
             let nullable = known.is_nullable() || field.is_nullable();
             *known = known.clone().with_data_type(wider).with_nullable(nullable);
+            // An extension type is the table's only if all files say so.
+            if known.metadata() != field.metadata() {
+                known.set_metadata(HashMap::new());
+            }
         }
         for (known, _) in &mut columns {
             if schema.column_with_name(known.name()).is_none() {
@@ -148,6 +154,21 @@ mod tests {
         let wanted =
             schema(&[("a", DataType::Int64, false), ("b", DataType::Utf8, true), ("c", DataType::Date32, true)]);
         assert_eq!(merged, wanted);
+    }
+
+    #[test]
+    fn an_extension_type_is_kept_if_all_files_say_it() {
+        let parquet = FileFormatOptions::Parquet(ParquetOptions::default());
+        let shaped = |text: &str| {
+            let metadata = HashMap::from([("ARROW:extension:metadata".to_owned(), text.to_owned())]);
+            SchemaRef::new(Schema::new(vec![Field::new("a", DataType::Int64, false).with_metadata(metadata)]))
+        };
+        let same = merge(&parquet, &["x", "y"], &[shaped("1"), shaped("1")]).unwrap();
+        assert_eq!(same, shaped("1"));
+        for other in [shaped("2"), schema(&[("a", DataType::Int64, false)])] {
+            let differing = merge(&parquet, &["x", "y"], &[shaped("1"), other]).unwrap();
+            assert_eq!(differing, schema(&[("a", DataType::Int64, false)]));
+        }
     }
 
     #[test]

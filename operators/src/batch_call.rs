@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use bireme_engine::error::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::physical_expr::PhysicalExpr;
@@ -35,7 +35,8 @@ impl PhysicalCall {
         let data_type = expr.data_type(input).map_err(from_datafusion)?;
         // Whatever a source promises about NULLs, a call must not fail on it.
         let fields = columns.iter().map(|&place| input.field(place));
-        let fields = fields.map(|field| Field::new(field.name(), field.data_type().clone(), true));
+        // Metadata stay: shapes of tensors are there.
+        let fields = fields.map(|field| field.clone().with_nullable(true));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let moved = Arc::clone(expr).transform(|node| {
             let Some(column) = node.downcast_ref::<Column>() else { return Ok(Transformed::no(node)) };

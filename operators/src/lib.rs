@@ -28,4 +28,6 @@ pub mod overflow;
 pub mod pipeline;
 pub mod sort;
 pub mod sparse;
+#[cfg(feature = "datafusion")]
+pub mod tensor;
 pub mod window;

@@ -10,6 +10,7 @@
 pub mod array;
 mod expected;
 pub mod explain;
+pub mod front;
 mod fuse;
 pub mod logical;
 pub mod physical;

@@ -28,7 +28,8 @@ use bireme_engine::workers::Workers;
 use bireme_operators::array::keep_no_memory;
 use bireme_operators::errors::from_datafusion;
 use bireme_operators::island::IslandRuntime;
-use bireme_operators::overflow;
+use bireme_operators::{overflow, tensor};
+use bireme_planner::front::table_functions;
 use bireme_planner::physical::{PlansExtensions, Shape, configure, rules};
 use bireme_planner::place::{CostMapper, FixedMapper, JoinWay, Mapper, RandomMapper};
 use bireme_planner::rewrite::logical_rules;
@@ -385,8 +386,9 @@ impl SessionBuilder {
             .with_runtime_env(environment)
             .with_optimizer_rules(logical_rules())
             .with_physical_optimizer_rules(rules(shape))
+            .with_relation_planners(table_functions())
             .with_query_planner(Arc::new(PlansExtensions));
-        Ok(SessionContext::new_with_state(overflow::install(state).build()))
+        Ok(SessionContext::new_with_state(tensor::install(overflow::install(state)).build()))
     }
 }
 

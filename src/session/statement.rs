@@ -1,7 +1,7 @@
 //! One SQL statement.
 
 use bireme_engine::error::{Error, Result};
-use bireme_planner::explain;
+use bireme_planner::{explain, front};
 use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement as Command, WriteOp};
 use datafusion::sql::parser::{ExplainStatement, Statement};
 
@@ -17,7 +17,8 @@ pub(super) fn run(session: &Session, text: &str) -> Result<DataFrame> {
     }
 }
 
-fn plan(session: &Session, statement: Statement) -> Result<LogicalPlan> {
+fn plan(session: &Session, mut statement: Statement) -> Result<LogicalPlan> {
+    front::name_tables(&mut statement).map_err(|error| session.explain_error(error))?;
     let state = session.inner.context.state();
     session.planning(|| session.wait(state.statement_to_plan(statement)))
 }

@@ -12,6 +12,7 @@ mod arrays;
 mod arrows;
 mod contractions;
 mod effects;
+mod einsum;
 mod examples;
 mod explain;
 mod layouts;
