@@ -145,7 +145,7 @@ impl<T: Number> Coordinates<T> {
 
     fn sorted(self) -> Result<Self> {
         let axes: Vec<&[u32]> = self.indices.iter().map(Vec::as_slice).collect();
-        let positions = sorted_positions(&axes, &self.shape, self.values.len())?;
+        let positions = sorted_positions(&axes, &self.shape, self.values.len());
         let same = |one: usize, other: usize| axes.iter().all(|axis| axis[one] == axis[other]);
         let heads: Vec<usize> = (0..positions.len())
             .into_par_iter()

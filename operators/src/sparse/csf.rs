@@ -56,8 +56,7 @@ impl<T: Number> Csf<T> {
     ///
     /// # Errors
     ///
-    /// A user's error if `order` does not have each axis once, or the tensor has no axis; out of resources if there is no memory to
-    /// sort it.
+    /// A user's error if `order` does not have each axis once, or the tensor has no axis.
     pub fn new(tensor: &Coordinates<T>, order: &[usize]) -> Result<Self> {
         let mut all = order.to_vec();
         all.sort_unstable();
@@ -72,7 +71,7 @@ impl<T: Number> Csf<T> {
             return Ok(Self::of_sorted(tensor.shape(), order, &axes, tensor.values().to_vec()));
         }
         let extents: Vec<usize> = order.iter().map(|&axis| tensor.shape()[axis]).collect();
-        let positions = sorted_positions(&axes, &extents, tensor.entries())?;
+        let positions = sorted_positions(&axes, &extents, tensor.entries());
         let moved: Vec<Vec<u32>> =
             axes.iter().map(|axis| positions.par_iter().map(|&entry| axis[entry]).collect()).collect();
         let values = positions.par_iter().map(|&entry| tensor.values()[entry]).collect();

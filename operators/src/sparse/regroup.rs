@@ -14,7 +14,7 @@
 use bireme_engine::error::Result;
 use rayon::prelude::*;
 
-use super::number::zeros;
+use super::number::{Number, zeros};
 
 /// Buckets of rows: as many places as a second-level TLB and a first-level cache follow well.
 const BUCKETS: usize = 512;
@@ -30,13 +30,8 @@ pub(super) struct Grouped<T> {
     pub values: Vec<T>,
 }
 
-/// What is moved along with an entry.
-pub(super) trait Moved: Copy + Default + Send + Sync {}
-
-impl<T: Copy + Default + Send + Sync> Moved for T {}
-
 /// The entries in the order of `row_of`, and within a row in the order they have.
-pub(super) fn regroup<T: Moved>(row_of: &[u32], rows: usize, indices: &[u32], values: &[T]) -> Result<Grouped<T>> {
+pub(super) fn regroup<T: Number>(row_of: &[u32], rows: usize, indices: &[u32], values: &[T]) -> Result<Grouped<T>> {
     let entries = values.len();
     let mut starts = zeros::<usize>(rows + 1, "the starts of rows")?;
     let (mut new_indices, mut new_values) = (zeros::<u32>(entries, "a copy")?, zeros::<T>(entries, "a copy")?);
@@ -88,7 +83,7 @@ struct Chunk<T> {
     moved: Vec<(u32, u32, T)>,
 }
 
-impl<T: Moved> Chunk<T> {
+impl<T: Number> Chunk<T> {
     fn new(row_of: &[u32], indices: &[u32], values: &[T], shift: u32, buckets: usize) -> Self {
         let mut starts = vec![0; buckets + 1];
         row_of.iter().for_each(|&row| starts[(row as usize >> shift) + 1] += 1);
@@ -96,7 +91,7 @@ impl<T: Moved> Chunk<T> {
             starts[bucket + 1] += starts[bucket];
         }
         let mut next = starts.clone();
-        let mut moved = vec![(0, 0, T::default()); values.len()];
+        let mut moved = vec![(0, 0, T::ZERO); values.len()];
         for ((&row, &index), &value) in row_of.iter().zip(indices).zip(values) {
             let place = &mut next[row as usize >> shift];
             moved[*place] = (row, index, value);

@@ -42,7 +42,7 @@ fn summa_and_cosma_run_on_any_number_of_ranks() {
     for ranks in 1..=12 {
         for [m, n, k] in SIZES {
             let rows =
-                (1..=ranks).filter(|rows| ranks % rows == 0).min_by_key(|rows| rows.abs_diff(ranks / rows)).unwrap();
+                (1_usize..=ranks).filter(|rows| ranks.is_multiple_of(*rows)).min_by_key(|rows| rows.abs_diff(ranks / rows)).unwrap();
             let columns = ranks / rows;
             let moved = m * k * (columns - 1) + k * n * (rows - 1);
             check(&Schedule::summa(), ranks, [m, n, k], &[rows, columns], TILES, moved);
