@@ -78,6 +78,7 @@ impl Stored {
     }
 
     /// What this machine has in memory for a type that the Zarr format names; `None` for types that are not read.
+    #[cfg(feature = "zarr")]
     pub(super) fn of_zarr(name: &str) -> Option<Self> {
         let kind = match name {
             "float16" => Kind::F16,
