@@ -200,6 +200,14 @@ pub struct Segment {
 }
 
 impl Move {
+    /// The slot that it fills, if it fills one.
+    pub fn fills(&self) -> Option<Slot> {
+        match self {
+            Self::Tiles { to, .. } => to.as_ref().map(|to| to.0),
+            Self::Folds { to, .. } | Self::Sums { to, .. } => Some(to.0),
+        }
+    }
+
     /// The slots of which it gives something to others.
     pub fn sources(&self) -> Vec<Slot> {
         match self {

@@ -332,6 +332,13 @@ impl<'a> Lowering<'a> {
         self.lines.push(std::mem::take(&mut self.current_lines));
     }
 
+    /// Ends the segment if what is moved behind it fills one of these slots: what is moved of them is moved later.
+    fn settle(&mut self, slots: &[Slot]) {
+        if self.moves.iter().any(|one| one.fills().is_some_and(|filled| slots.contains(&filled))) {
+            self.close_if_moved();
+        }
+    }
+
     /// A slot for what an entry's step makes, and which part of it this rank makes.
     fn made(&mut self, number: usize, regions: Vec<Region>) -> (Slot, Region) {
         let region = regions[self.rank].clone();
@@ -373,6 +380,7 @@ impl<'a> Lowering<'a> {
         if let Some(copy) = self.copies.iter().find(|copy| copy.0 == slot && copy.1 == wants) {
             return Ok(copy.2);
         }
+        self.settle(&[slot]);
         let moving = self.moving(&[slot], &wants, on_a_ring(self.places.ranks))?;
         let (dtype, region) = (self.types[slot], wants[self.rank].clone());
         let more = wants.iter().zip(&self.regions[slot]).all(|(want, has)| has.is_within(want));

@@ -105,6 +105,27 @@ fn a_shifted_slice_moves_its_halo_only() {
     assert_eq!(plan.moved, 2 * 8);
 }
 
+/// A sum of all ranks that lies on one of them, and is read by all: it is moved when it is whole.
+#[test]
+fn what_a_move_makes_is_moved_after_it() {
+    let sketch = Sketch {
+        entries: vec![
+            entry(Op::Input, &[9000], &[], false),
+            entry(Op::Input, &[9000, 3], &[], false),
+            entry(Op::Contract(Einsum::parse("a,ab->b").unwrap(), None), &[3], &[0, 1], false),
+            entry(Op::Lines(bireme_operators::array::Line::RunningSum, 0), &[3], &[2], true),
+        ],
+    };
+    for rank in 0..3 {
+        let plan = lower(&sketch, ranks(3, 1), rank).unwrap();
+        for segment in plan.segments.iter() {
+            let filled = segment.moves.iter().filter_map(|one| one.fills()).collect::<Vec<_>>();
+            assert!(segment.moves.iter().all(|one| one.sources().iter().all(|source| !filled.contains(source))));
+        }
+        assert_eq!(plan.segments.len(), 3);
+    }
+}
+
 #[test]
 fn every_element_is_on_one_rank_and_cuts_are_between_leaves() {
     for shape in

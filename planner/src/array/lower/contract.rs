@@ -179,6 +179,7 @@ impl Lowering<'_> {
             _ => want.clone(),
         });
         let lacking = lacking.collect::<Vec<_>>();
+        self.settle(&slots);
         let moving = self.moving(&slots, &lacking, |from, to| rounds.distance(from, to))?;
         let dtype: DType = self.types[of];
         let copy = self.slot(dtype, lacking.clone());
