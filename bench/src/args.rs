@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::Model;
 use crate::overhead::Overhead;
+use crate::products::Products;
 use crate::queries::{self, Query};
 use crate::seed::Seed;
 use crate::shuffle::Shuffle;
@@ -60,6 +61,11 @@ pub(crate) enum Command {
     /// Ourselves as a child or a rank of `seed`
     #[command(hide = true)]
     SeedWorker(crate::seed::SeedWorker),
+    /// Products of matrices and tensors, against NumPy, against what the machine allows, and between ranks
+    Products(Products),
+    /// Ourselves as a child or a rank of `products`
+    #[command(hide = true, subcommand)]
+    ProductsWorker(crate::products::Ours),
     /// Exchanges between ranks under mpirun, against MPI_Alltoallv of the same bytes
     Shuffle(Shuffle),
     /// Ourselves as a rank of `shuffle`

@@ -14,6 +14,7 @@
 
 mod answers;
 mod args;
+mod chart;
 mod contest;
 mod engine;
 mod machine;
@@ -21,6 +22,7 @@ mod model;
 mod mpirun;
 mod overhead;
 mod peers;
+mod products;
 mod protocol;
 mod queries;
 mod record;
@@ -61,6 +63,9 @@ fn main() -> ExitCode {
         Command::SqlTensorWorker(arguments) => sql_tensor::work(&arguments).map(|()| true),
         Command::Seed(arguments) => seed::run(&arguments),
         Command::SeedWorker(arguments) => seed::work(&arguments).map(|()| true),
+        Command::Products(arguments) => products::run(&arguments),
+        Command::ProductsWorker(products::Ours::Child(arguments)) => products::work(&arguments).map(|()| true),
+        Command::ProductsWorker(products::Ours::Rank(arguments)) => products::work_on_rank(&arguments).map(|()| true),
         Command::Shuffle(arguments) => shuffle::run(&arguments),
         #[cfg(feature = "mpi")]
         Command::ShuffleWorker(arguments) => shuffle::work(&arguments).map(|()| true),

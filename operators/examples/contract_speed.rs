@@ -23,6 +23,8 @@ const ROUNDS: usize = 9;
 type Sizes = (&'static str, &'static str, &'static [(char, usize)]);
 
 const CASES: &[Sizes] = &[
+    ("gemm 32", "ij,jk->ik", &[('i', 32), ('j', 32), ('k', 32)]),
+    ("gemm 64", "ij,jk->ik", &[('i', 64), ('j', 64), ('k', 64)]),
     ("gemm 128", "ij,jk->ik", &[('i', 128), ('j', 128), ('k', 128)]),
     ("gemm 512", "ij,jk->ik", &[('i', 512), ('j', 512), ('k', 512)]),
     ("gemm 1024", "ij,jk->ik", &[('i', 1024), ('j', 1024), ('k', 1024)]),

@@ -21,12 +21,12 @@ const CENT: f64 = 0.01;
 const SAMPLES: usize = 1000;
 
 /// Numbers as an answer.
-pub(super) fn row(numbers: Vec<f64>) -> Answer {
+pub(crate) fn row(numbers: Vec<f64>) -> Answer {
     Answer { columns: Vec::new(), rows: vec![numbers.into_iter().map(Cell::Float).collect()] }
 }
 
 /// The numbers of an answer; what is none is NaN and agrees with nothing.
-pub(super) fn numbers(answer: &Answer) -> Vec<f64> {
+pub(crate) fn numbers(answer: &Answer) -> Vec<f64> {
     let number = |cell: &Cell| match cell {
         Cell::Integer(value) => *value as f64,
         Cell::Float(value) => *value,

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use bireme::prelude::{Error, Result};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-pub(super) use self::read::READ_BYTES;
+pub(crate) use self::read::READ_BYTES;
 use self::solvers::{Matrix, cg, jacobi, pcg};
 use super::worker::Contestant;
 use super::{Program, answer, data};

@@ -111,7 +111,7 @@ pub(super) fn most_cells(path: &Path) -> Result<usize> {
 }
 
 /// In 0..1: number `at` of SplitMix64 under this seed.
-fn unit(seed: u64, at: usize) -> f64 {
+pub(crate) fn unit(seed: u64, at: usize) -> f64 {
     const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut bits = (seed << 56).wrapping_add(GOLDEN.wrapping_mul(at as u64 + 1));
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -20,7 +20,7 @@
 //!
 //! A time counts only if the answer is that of the others ([`answer`]).
 
-mod answer;
+pub(crate) mod answer;
 mod by_hand;
 mod data;
 mod programs;
@@ -36,9 +36,11 @@ use bireme::prelude::{Error, Result};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+pub(crate) use self::by_hand::READ_BYTES;
+pub(crate) use self::data::unit;
 use self::report::{EngineTimes, Measured};
-pub(crate) use self::worker::run as work;
-use self::worker::{Job, READ};
+use self::worker::Job;
+pub(crate) use self::worker::{READ, run as work};
 use crate::engine::{Engine, Failure};
 use crate::mpirun;
 use crate::worker::US;
@@ -261,6 +263,21 @@ fn engines(data: &Path, arguments: &Seed) -> Result<Vec<Engine>> {
         }));
     }
     Ok(engines)
+}
+
+/// A child that says how long it takes to read [`READ_BYTES`] when it is asked [`READ`], as other benchmarks need it.
+///
+/// # Errors
+/// It is not known where this program is.
+pub(crate) fn reader(threads: usize, timeout: Duration) -> Result<Engine> {
+    let program = std::env::current_exe()?;
+    let mut words = worker_words(Path::new("."), threads, 1);
+    words.push("--by-hand".into());
+    Ok(Engine::new(BY_HAND, timeout, move || {
+        let mut command = Command::new(&program);
+        command.args(&words);
+        command
+    }))
 }
 
 /// The words that start one of our own.

@@ -15,7 +15,7 @@ use crate::worker::{US, say};
 pub(super) use super::by_hand::READ_BYTES;
 
 /// Asks how long it takes to read [`READ_BYTES`].
-pub(super) const READ: &str = "read";
+pub(crate) const READ: &str = "read";
 
 /// What rank 0 of a job says at its end.
 #[derive(Debug, Serialize, Deserialize)]

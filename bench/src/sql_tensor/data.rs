@@ -20,6 +20,8 @@ enum Kind {
     Full,
     /// So many cells, anywhere.
     Uniform(u64),
+    /// Each cell with this chance.
+    Chance(f64),
     /// So many cells, most of them in few rows and columns: the density of index `i` falls as the square root of `i` grows.
     PowerLaw(u64),
 }
@@ -35,6 +37,11 @@ impl Case {
         Case { name: "powerlaw-10000-1%", size: 10_000, kind: Kind::PowerLaw(1_000_000) },
         Case { name: "powerlaw-100000-0.01%", size: 100_000, kind: Kind::PowerLaw(1_000_000) },
     ];
+
+    /// Each cell is an entry with the chance `share`, and all are if that is 1.
+    pub(super) fn uniform(name: &'static str, size: u64, share: f64) -> Self {
+        Case { name, size, kind: if share < 1.0 { Kind::Chance(share) } else { Kind::Full } }
+    }
 
     /// Writes both tables as Parquet files; how many rows they have.
     pub(super) fn write(&self, folder: &Path) -> Result<[usize; 2]> {
@@ -57,6 +64,7 @@ impl Case {
         let mut cells = match self.kind {
             Kind::Full => (0..self.size * self.size).collect::<Vec<_>>(),
             Kind::Uniform(count) => self.some(count, || random.below(self.size) * self.size + random.below(self.size)),
+            Kind::Chance(share) => (0..self.size * self.size).filter(|_| random.unit() < share).collect(),
             Kind::PowerLaw(count) => {
                 let skewed = |random: &mut Random| {
                     let unit = random.unit();

@@ -8,7 +8,10 @@
 //! Tables are in memory, their rows shuffled; index columns are read and written by all but NumPy. Each engine is a child of its
 //! own that is asked in turn (see [`crate::engine`]); an engine that needs longer than the time-out is out of that case. A time
 //! counts only if numbers of rows and sums agree.
+//!
+//! With `--crossover`, the same over matrices from sparse to dense ([`crossover`]).
 
+mod crossover;
 mod data;
 mod report;
 mod worker;
@@ -30,6 +33,9 @@ use crate::worker::US;
 const SQL: &str = "SELECT a.i, b.j, SUM(a.v * b.v) AS v FROM a JOIN b ON a.k = b.k GROUP BY a.i, b.j";
 
 const SCRIPT: &str = include_str!("../../peers/sql_tensor_peer.py");
+
+/// Asks our own child which kernel it chooses.
+const KERNEL: &str = "kernel";
 
 const PEERS: [&str; 4] = ["numpy", "duckdb", "polars", "datafusion"];
 
@@ -54,6 +60,15 @@ pub(crate) struct SqlTensor {
     /// A case of 200 rows and columns alone: under a minute
     #[arg(long)]
     quick: bool,
+    /// Instead of the cases: matrices with 0.1 % to 100 % of their entries, as a product, as a join, and by DuckDB
+    #[arg(long, conflicts_with = "cases")]
+    crossover: bool,
+    /// Rows and columns of the matrices of `--crossover`
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(2..=10_000))]
+    size: u32,
+    /// Draws what `--crossover` measured
+    #[arg(long, value_name = "FILE", requires = "crossover")]
+    svg: Option<PathBuf>,
     /// Writes all that was measured, the machine and the commit into a file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -66,6 +81,24 @@ pub(crate) struct SqlTensorWorker {
     data: PathBuf,
     #[arg(long)]
     threads: usize,
+    /// Joins are joins
+    #[arg(long)]
+    no_contractions: bool,
+}
+
+impl SqlTensor {
+    fn size(&self) -> u64 {
+        if self.quick { 200 } else { u64::from(self.size) }
+    }
+
+    fn threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.threads.map_or_else(cores, |threads| threads as usize)
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
 }
 
 /// A case, measured.
@@ -92,6 +125,10 @@ pub(crate) struct EngineTimes {
 }
 
 impl EngineTimes {
+    fn new(engine: &str) -> Self {
+        Self { engine: engine.to_owned(), version: None, ms: Vec::new(), failure: None, answer: None }
+    }
+
     fn best(&self) -> Option<f64> {
         crate::statistics::best(&self.ms)
     }
@@ -103,45 +140,65 @@ impl EngineTimes {
 /// We do not start; a file cannot be written.
 pub(crate) fn run(arguments: &SqlTensor) -> Result<bool> {
     let folder = tempfile::tempdir()?;
+    if arguments.crossover {
+        let densities = crossover::run(arguments, folder.path())?;
+        let good = densities.iter().all(|density| report::agrees(&density.measured));
+        return report::Record::new(arguments.runs, Vec::new(), densities).keep(arguments, good);
+    }
     let cases = if arguments.quick { vec![Case::QUICK] } else { Case::ALL.to_vec() };
     let mut measured = Vec::new();
     for case in cases {
         if arguments.cases.is_empty() || arguments.cases.iter().any(|name| name == case.name) {
             let data = folder.path().join(case.name);
             let rows = case.write(&data)?;
-            measured.push(measure(&case, &data, rows, arguments)?);
+            let mut engines = vec![ours(US, &data, arguments, true)?];
+            for name in PEERS {
+                engines.push(peer(name, &data, arguments)?);
+            }
+            measured.push(measure(&case, &mut engines, rows, arguments, &[])?);
+            drop(engines);
             std::fs::remove_dir_all(&data)?;
             report::print(&measured[measured.len() - 1])?;
         }
     }
     let good = measured.iter().all(report::agrees);
-    let record = report::Record::new(arguments.runs, measured);
-    if let Some(path) = &arguments.json {
-        record.write(path)?;
-    }
-    Ok(good)
+    report::Record::new(arguments.runs, measured, Vec::new()).keep(arguments, good)
 }
 
-fn measure(case: &Case, data: &Path, rows: [usize; 2], arguments: &SqlTensor) -> Result<Measured> {
-    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = arguments.threads.map_or_else(cores, |threads| threads as usize);
-    let timeout = Duration::from_secs(arguments.timeout);
-    let own = (data.to_owned(), std::env::current_exe()?);
-    let ours = move || {
-        let mut command = Command::new(&own.1);
-        command.args(["sql-tensor-worker", "--threads", &threads.to_string(), "--data"]).arg(&own.0);
+/// Ourselves, not yet started.
+fn ours(name: &'static str, data: &Path, arguments: &SqlTensor, contractions: bool) -> Result<Engine> {
+    let (data, program, threads) = (data.to_owned(), std::env::current_exe()?, arguments.threads().to_string());
+    Ok(Engine::new(name, arguments.timeout(), move || {
+        let mut command = Command::new(&program);
+        command.args(["sql-tensor-worker", "--threads", &threads, "--data"]).arg(&data);
+        command.args((!contractions).then_some("--no-contractions"));
         command
+    }))
+}
+
+/// A peer, not yet started.
+fn peer(name: &'static str, data: &Path, arguments: &SqlTensor) -> Result<Engine> {
+    let (python, data, threads) = (python(arguments)?, data.to_owned(), arguments.threads().to_string());
+    Ok(Engine::new(name, arguments.timeout(), move || {
+        let mut command = Command::new(&python);
+        command.args(["-c", SCRIPT, name]).arg(&data).arg(&threads);
+        command
+    }))
+}
+
+/// All engines in turn, ourselves first; those that are `out` are not asked.
+fn measure(
+    case: &Case,
+    engines: &mut [Engine],
+    rows: [usize; 2],
+    arguments: &SqlTensor,
+    out: &[(String, String)],
+) -> Result<Measured> {
+    let first = |engine: &mut Engine| match out.iter().find(|(name, _)| name == engine.name) {
+        Some((name, failure)) => EngineTimes { failure: Some(failure.clone()), ..EngineTimes::new(name) },
+        None => warm_up(engine),
     };
-    let mut engines = vec![Engine::new(US, timeout, ours)];
-    for peer in PEERS {
-        let (python, data) = (python(arguments)?, data.to_owned());
-        engines.push(Engine::new(peer, timeout, move || {
-            let mut command = Command::new(&python);
-            command.args(["-c", SCRIPT, peer]).arg(&data).arg(threads.to_string());
-            command
-        }));
-    }
-    let mut times = engines.iter_mut().map(warm_up).collect::<Vec<_>>();
+    let mut times = engines.iter_mut().map(first).collect::<Vec<_>>();
     if let Some(failure) = &times[0].failure {
         return Err(Error::internal(format!("case {}: {failure}", case.name)));
     }
@@ -164,8 +221,7 @@ fn measure(case: &Case, data: &Path, rows: [usize; 2], arguments: &SqlTensor) ->
 
 /// The first run: not timed, but its answer is kept.
 fn warm_up(engine: &mut Engine) -> EngineTimes {
-    let mut times =
-        EngineTimes { engine: engine.name.to_owned(), version: None, ms: Vec::new(), failure: None, answer: None };
+    let mut times = EngineTimes::new(engine.name);
     let done = engine.start().and_then(|ready| {
         times.version = Some(ready.version);
         engine.ask("warm-up", SQL, true)

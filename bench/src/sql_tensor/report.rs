@@ -1,12 +1,12 @@
 //! What was measured, as a table and as a record.
 
 use std::io::Write as _;
-use std::path::Path;
 
 use bireme::prelude::Result;
 use serde::Serialize;
 
-use super::{EngineTimes, Measured};
+use super::crossover::Density;
+use super::{EngineTimes, Measured, SqlTensor};
 use crate::machine::{Circumstances, write_record};
 
 /// Everything.
@@ -16,16 +16,23 @@ pub(super) struct Record {
     sql: &'static str,
     #[serde(flatten)]
     circumstances: Circumstances,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     cases: Vec<Measured>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    crossover: Vec<Density>,
 }
 
 impl Record {
-    pub(super) fn new(runs: u32, cases: Vec<Measured>) -> Self {
-        Self { benchmark: "sql-tensor", sql: super::SQL, circumstances: Circumstances::now(runs), cases }
+    pub(super) fn new(runs: u32, cases: Vec<Measured>, crossover: Vec<Density>) -> Self {
+        Self { benchmark: "sql-tensor", sql: super::SQL, circumstances: Circumstances::now(runs), cases, crossover }
     }
 
-    pub(super) fn write(&self, path: &Path) -> Result<()> {
-        write_record(path, self)
+    /// Writes it where it was asked for, and passes on whether answers agree.
+    pub(super) fn keep(&self, arguments: &SqlTensor, good: bool) -> Result<bool> {
+        if let Some(path) = &arguments.json {
+            write_record(path, self)?;
+        }
+        Ok(good)
     }
 }
 
@@ -48,12 +55,17 @@ pub(super) fn print(measured: &Measured) -> Result<()> {
     Ok(())
 }
 
+/// A line of its own.
+pub(super) fn say(line: &str) -> Result<()> {
+    Ok(writeln!(std::io::stdout().lock(), "{line}")?)
+}
+
 /// Whether all who answered have the same rows and sum.
 pub(super) fn agrees(measured: &Measured) -> bool {
     measured.engines.iter().all(|engine| agree(&measured.engines[0], engine))
 }
 
-fn agree(one: &EngineTimes, other: &EngineTimes) -> bool {
+pub(super) fn agree(one: &EngineTimes, other: &EngineTimes) -> bool {
     match (one.answer, other.answer) {
         (Some((rows, sum)), Some((others, other))) => {
             rows == others && (sum - other).abs() <= 1e-9 * sum.abs().max(other.abs())
