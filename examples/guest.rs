@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, Float64Array, Int64Array};
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array};
 use arrow::datatypes::{Float64Type, Int64Type};
 use bireme::mpi::collective::SystemOperation;
 use bireme::mpi::environment::Threading;
@@ -112,7 +112,7 @@ fn simulate(rank: i64) -> (SchemaRef, RecordBatch) {
     // A multiplicative hash of the cell's number (Knuth).
     let value = |cell: &i64| f64::from((*cell as u32).wrapping_mul(2_654_435_761) >> 8) / f64::from(1_u32 << 24);
     let values = cells.values().iter().map(value).collect::<Float64Array>();
-    let columns: [(&str, Arc<dyn Array>); 3] =
+    let columns: [(&str, ArrayRef); 3] =
         [("cell", Arc::new(cells)), ("region", Arc::new(regions)), ("v", Arc::new(values))];
     let fields = columns.iter().map(|(name, column)| Field::new(*name, column.data_type().clone(), false));
     let schema: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));

@@ -24,10 +24,10 @@ mod ops;
 mod philox;
 mod program;
 mod run;
+mod sparse_tile;
 mod step;
 mod store;
 mod strip;
-mod sparse_tile;
 mod sums;
 mod take;
 #[cfg(test)]

@@ -112,7 +112,8 @@ impl<T: Number> SparseArray<T> {
         let ranges = ranges.collect::<Vec<_>>();
         let part = |rank: usize| {
             let range = &ranges[rank];
-            let [from, to] = [range.start, range.end].map(|row| all.indices(0).partition_point(|&at| (at as usize) < row));
+            let [from, to] =
+                [range.start, range.end].map(|row| all.indices(0).partition_point(|&at| (at as usize) < row));
             let mut local = shape.to_vec();
             local[0] = range.len();
             let indices = (0..shape.len()).map(|axis| {
@@ -181,7 +182,9 @@ impl<T: Number> SparseArray<T> {
         let axes = self.shape().len();
         if other.ndim() == 0 || self.shape().last() != other.shape().first() {
             let (one, two) = (self.shape(), other.shape());
-            return Err(Error::user(format!("dot of a sparse array of shape {one:?} and an array of shape {two:?}: they do not fit")));
+            return Err(Error::user(format!(
+                "dot of a sparse array of shape {one:?} and an array of shape {two:?}: they do not fit"
+            )));
         }
         let letters = ('a'..='z').chain('A'..='Z').collect::<Vec<_>>();
         if axes + other.ndim() > letters.len() {
@@ -208,7 +211,9 @@ impl<T: Number> SparseArray<T> {
         bireme_planner::array::elements(&shape)?;
         let sparse = (0..shapes.len()).map(|at| at == 0).collect::<Vec<_>>();
         if is_sparse(&einsum, &sparse) {
-            return Err(Error::unsupported(format!("\"{einsum}\" of a sparse array has a sparse result: use multiply or sampled")));
+            return Err(Error::unsupported(format!(
+                "\"{einsum}\" of a sparse array has a sparse result: use multiply or sampled"
+            )));
         }
         let operands = std::iter::once(&self.node).chain(others.iter().map(|other| &other.node)).map(Arc::clone);
         Ok(Array::make(self.session(), Op::Contract(einsum, None), shape, operands.collect(), Vec::new()))
@@ -221,7 +226,9 @@ impl<T: Number> SparseArray<T> {
     pub fn matmul(&self, other: &Self) -> Result<Self> {
         let (one, two) = (self.shape(), other.shape());
         if one.len() != 2 || two.len() != 2 || one[1] != two[0] {
-            return Err(Error::user(format!("a product of sparse arrays of shapes {one:?} and {two:?}: they do not fit")));
+            return Err(Error::user(format!(
+                "a product of sparse arrays of shapes {one:?} and {two:?}: they do not fit"
+            )));
         }
         let right = other.whole()?;
         self.made(vec![one[0], two[1]], move |tile, _| product("ij,jk->ik", &[tile.operand()?, (&right).into()]))
@@ -254,7 +261,9 @@ impl<T: Number> SparseArray<T> {
         let (shape, left, right) = (self.shape().to_vec(), a.check()?.shape().to_vec(), b.check()?.shape().to_vec());
         let fits = matches!((&shape[..], &left[..], &right[..]), ([m, n], [rows, k], [l, columns]) if m == rows && n == columns && k == l);
         if !fits {
-            return Err(Error::user(format!("a product of shapes {left:?} and {right:?} at the entries of {shape:?}: they do not fit")));
+            return Err(Error::user(format!(
+                "a product of shapes {left:?} and {right:?} at the entries of {shape:?}: they do not fit"
+            )));
         }
         let [a, b] = [a.to_vec()?, b.to_vec()?].map(|values| stored::<T>(&T::buffer(values)));
         self.made(shape, move |tile, local| {
@@ -392,7 +401,10 @@ impl DataFrame {
                 for &index in column.as_primitive::<Int64Type>().values() {
                     let fits = u32::try_from(index).ok().filter(|&index| (index as usize) < shape[at]);
                     indices[at].push(fits.ok_or_else(|| {
-                        Error::user(format!("column {name} has index {index}, and the array has {} along that axis", shape[at]))
+                        Error::user(format!(
+                            "column {name} has index {index}, and the array has {} along that axis",
+                            shape[at]
+                        ))
                     })?);
                 }
             }

@@ -12,7 +12,15 @@ fn ranks(ranks: usize, whole_below: usize) -> Places {
 
 fn entry(op: Op, shape: &[usize], operands: &[usize], kept: bool) -> Entry {
     let kept = if kept { Keep::Placed } else { Keep::No };
-    Entry { op, dtype: DType::F64, shape: shape.to_vec(), operands: operands.to_vec(), kept, tiling: None, sparse: false }
+    Entry {
+        op,
+        dtype: DType::F64,
+        shape: shape.to_vec(),
+        operands: operands.to_vec(),
+        kept,
+        tiling: None,
+        sparse: false,
+    }
 }
 
 /// One iteration of conjugate gradients: of A, p, r, x and rs the new r, x and rs.

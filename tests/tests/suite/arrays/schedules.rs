@@ -42,8 +42,10 @@ const TILES: [&str; 2] = ["A(i,k) -> M(i,k)", "B(k,j) -> M(k,j)"];
 fn summa_and_cosma_run_on_any_number_of_ranks() {
     for ranks in 1..=12 {
         for [m, n, k] in SIZES {
-            let rows =
-                (1_usize..=ranks).filter(|rows| ranks.is_multiple_of(*rows)).min_by_key(|rows| rows.abs_diff(ranks / rows)).unwrap();
+            let rows = (1_usize..=ranks)
+                .filter(|rows| ranks.is_multiple_of(*rows))
+                .min_by_key(|rows| rows.abs_diff(ranks / rows))
+                .unwrap();
             let columns = ranks / rows;
             let moved = m * k * (columns - 1) + k * n * (rows - 1);
             check(&Schedule::summa(), ranks, [m, n, k], &[rows, columns], TILES, moved);
@@ -214,7 +216,7 @@ fn tiles_of_other_codes_are_arrays() {
     wrong(vec![tile(0, 5), tile(5, 7), tile(7, 9)], "A(x,y) -> M(y)", "does not cut `x`");
     wrong(vec![tile(0, 5), tile(5, 7), tile(7, 9)], "A(x) -> M(x)", "is for 1 dimensions");
     wrong(vec![tile(0, 5), tile(5, 9)], "A(x,y) -> M(x)", "2 tiles for the 3 ranks");
-    assert!(LocalTile::<f64>::new(vec![1.0], [0..2]).is_err());
+    assert!(LocalTile::<f64>::new(vec![1.0], [0..2, 0..1]).is_err());
 }
 
 #[test]

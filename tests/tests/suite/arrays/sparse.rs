@@ -11,7 +11,7 @@ fn sessions() -> [Session; 3] {
 /// Small whole numbers, most of them 0: exact in any order.
 fn mostly_zero(session: &Session, shape: impl Into<Vec<usize>>, seed: u64) -> Array<f64> {
     let all = session.random_integers(shape, -20, 21, seed);
-    where_(&all.gt(13), &all, &session.full([], 0)).astype::<f64>()
+    where_(&all.gt(13), &all, session.full([], 0)).astype::<f64>()
 }
 
 #[test]
@@ -19,7 +19,10 @@ fn products_are_those_of_dense_arrays() {
     for session in sessions() {
         let dense = mostly_zero(&session, [61, 37], 1);
         let sparse = dense.to_sparse().unwrap();
-        assert_eq!((sparse.shape(), sparse.to_array().unwrap().to_vec().unwrap()), (&[61, 37][..], dense.to_vec().unwrap()));
+        assert_eq!(
+            (sparse.shape(), sparse.to_array().unwrap().to_vec().unwrap()),
+            (&[61, 37][..], dense.to_vec().unwrap())
+        );
         let same = |made: Array<f64>, expected: Array<f64>| {
             assert_eq!(made.shape(), expected.shape());
             assert_eq!(made.to_vec().unwrap(), expected.to_vec().unwrap());
@@ -69,7 +72,9 @@ fn conjugate_gradients_on_a_sparse_matrix() {
         for row in 0..n {
             for (column, value) in [(row.wrapping_sub(1), -1.0), (row, 2.5), (row + 1, -1.0)] {
                 if column < n {
-                    (rows.push(row), columns.push(column), values.push(value));
+                    rows.push(row);
+                    columns.push(column);
+                    values.push(value);
                 }
             }
         }
@@ -105,7 +110,10 @@ fn tables_and_mistakes() {
         let entries = "(VALUES (0, 1, 2.5), (2, 0, 4.0), (2, 0, 1.0)) AS t(i, k, v)";
         let rows = session.sql(&format!("SELECT * FROM {entries}")).unwrap();
         let sparse = rows.to_sparse::<f64>(["i", "k"], "v", [3, 2]).unwrap();
-        assert_eq!((sparse.entries(), sparse.to_array().unwrap().to_vec().unwrap()), (2, vec![0.0, 2.5, 0.0, 0.0, 5.0, 0.0]));
+        assert_eq!(
+            (sparse.entries(), sparse.to_array().unwrap().to_vec().unwrap()),
+            (2, vec![0.0, 2.5, 0.0, 0.0, 5.0, 0.0])
+        );
         let table = sparse.to_dataframe(["i", "k"], "v").unwrap();
         session.register_view("s", &table).unwrap();
         let sum = session.sql("SELECT count(*) AS n, sum(v * (10 * i + k)) AS s FROM s").unwrap().collect().unwrap();
