@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::buffer::{Buffer, ScalarBuffer};
+use arrow::buffer::ScalarBuffer;
 use bireme_engine::error::{Error, Result};
 use bireme_engine::layout::{Axis, Grid, Layout};
-use bireme_operators::array::{Region, Tile};
+use bireme_operators::array::{Native, Region, Tile};
 use bireme_planner::array::{Op, Schedule, Tiling};
 
 use super::node::{Node, Ready, State};
@@ -185,20 +185,22 @@ pub struct LocalTile<T: Element> {
     element: std::marker::PhantomData<T>,
 }
 
-impl<T: Element> LocalTile<T> {
-    /// The elements with these indices; a vector is taken as it is. Truth values are bytes, 0 or 1.
+impl<T: Element<Stored = T> + Native> LocalTile<T> {
+    /// The numbers with these indices; a vector is taken as it is.
     ///
     /// # Errors
     /// There are not as many elements as indices.
-    pub fn new(values: impl Into<ScalarBuffer<T::Stored>>, ranges: impl Into<Vec<Range<usize>>>) -> Result<Self> {
+    pub fn new(values: impl Into<ScalarBuffer<T>>, ranges: impl Into<Vec<Range<usize>>>) -> Result<Self> {
         let (values, indices) = (values.into(), Region::new(ranges));
         if values.len() != indices.len() {
             return Err(Error::user(format!("{} elements are no tile {indices}", values.len())));
         }
-        let data: Buffer = values.into_inner();
-        Ok(Self { tile: Tile { dtype: T::DTYPE, indices, data }, element: std::marker::PhantomData })
+        let (dtype, data) = (<T as Element>::DTYPE, values.into_inner());
+        Ok(Self { tile: Tile { dtype, indices, data }, element: std::marker::PhantomData })
     }
+}
 
+impl<T: Element> LocalTile<T> {
     /// The indices, one range an axis.
     pub fn ranges(&self) -> &[Range<usize>] {
         self.tile.indices.ranges()
