@@ -82,7 +82,7 @@ fn averages(part: &SimpleCommunicator, session: &Session, hot: &[RecordBatch]) -
     // As lines of the field; the vector of MPI's side is the array's memory.
     let (lines, width) = (CELLS as usize / LINE, LINE);
     let first = part.rank() as usize * lines;
-    let tile = LocalTile::new(values.clone(), [first..first + lines, 0..width])?;
+    let tile = LocalTile::of_buffer(values.clone(), [first..first + lines, 0..width])?;
     let field = Array::from_local(tile, Layout::parse("A(x,y) -> M(x)")?, session)?;
     let weights = session.array((0..width).map(|y| 1.0 / (1 + y) as f64).collect::<Vec<_>>(), [width])?;
     let ranks = session.machine().grid([part.size() as usize])?;

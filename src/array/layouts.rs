@@ -48,7 +48,7 @@ impl<T: Element> Array<T> {
     ///
     /// let session = Session::new()?;
     /// // This rank's part of a field: rows 0 to 2 of three columns.
-    /// let tile = LocalTile::new(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [0..2, 0..3])?;
+    /// let tile = LocalTile::new(vec![1.0_f64, 2.0, 3.0, 4.0, 5.0, 6.0], [0..2, 0..3])?;
     /// let field = Array::from_local(tile, Layout::parse("A(x,y) -> M(x)")?, &session)?;
     /// assert_eq!(field.sum().item()?, 21.0);
     /// # Ok::<(), Error>(())
@@ -186,12 +186,20 @@ pub struct LocalTile<T: Element> {
 }
 
 impl<T: Element<Stored = T> + Native> LocalTile<T> {
-    /// The numbers with these indices; a vector is taken as it is.
+    /// The numbers with these indices; the vector is taken as it is.
     ///
     /// # Errors
     /// There are not as many elements as indices.
-    pub fn new(values: impl Into<ScalarBuffer<T>>, ranges: impl Into<Vec<Range<usize>>>) -> Result<Self> {
-        let (values, indices) = (values.into(), Region::new(ranges));
+    pub fn new(values: Vec<T>, ranges: impl Into<Vec<Range<usize>>>) -> Result<Self> {
+        Self::of_buffer(values.into(), ranges)
+    }
+
+    /// As [`LocalTile::new`], of memory that others have as well.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_buffer(values: ScalarBuffer<T>, ranges: impl Into<Vec<Range<usize>>>) -> Result<Self> {
+        let indices = Region::new(ranges);
         if values.len() != indices.len() {
             return Err(Error::user(format!("{} elements are no tile {indices}", values.len())));
         }
