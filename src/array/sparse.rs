@@ -86,6 +86,12 @@ impl Session {
                 SparseArray::of_whole(self, &Coordinates::from_dense(&[dense.rows, dense.columns], &dense.values)?)
             }
             Matrix::Coordinate(sparse) => {
+                if sparse.rows.max(sparse.columns) > u32::MAX as usize {
+                    let (rows, columns) = (sparse.rows, sparse.columns);
+                    return Err(Error::unsupported(format!(
+                        "a sparse matrix of {rows} x {columns}: indices have 32 bits"
+                    )));
+                }
                 let indices = [&sparse.row, &sparse.column].map(|all| all.iter().map(|&index| index as u32).collect());
                 self.sparse([sparse.rows, sparse.columns], indices.to_vec(), sparse.values)
             }

@@ -41,14 +41,14 @@ impl Lowering<'_> {
         let extents = einsum.extents(&shapes)?;
         if let crate::array::Op::Contract(_, Some(schedule)) = &entry.op {
             let rounds: Arc<dyn Rounds> = Arc::new(schedule.nest(einsum, &extents, self.places.ranks)?);
-            let cost = self.cost(number, einsum, &extents, rounds.as_ref());
-            let lines = self.told(einsum, &extents, rounds.as_ref(), cost);
+            let cost = self.cost(number, einsum, rounds.as_ref());
+            let lines = self.told(number, einsum, &extents, rounds.as_ref(), cost);
             return Ok(Chosen { rounds, lines: vec![format!("{lines}, as asked")] });
         }
         if let Some(way) = self.with_sparse(number, einsum)? {
             let rounds: Arc<dyn Rounds> = Arc::new(way);
-            let cost = self.cost(number, einsum, &extents, rounds.as_ref());
-            let told = self.told(einsum, &extents, rounds.as_ref(), cost);
+            let cost = self.cost(number, einsum, rounds.as_ref());
+            let told = self.told(number, einsum, &extents, rounds.as_ref(), cost);
             let lines = if self.places.ranks > 1 { vec![told] } else { Vec::new() };
             return Ok(Chosen { rounds, lines });
         }
@@ -62,14 +62,14 @@ impl Lowering<'_> {
         if self.places.ranks > 1 && products >= SMALL && entry.operands.iter().any(spread) {
             all.extend(self.schedules(einsum, &extents));
         }
-        let costs = all.iter().map(|rounds| self.cost(number, einsum, &extents, rounds.as_ref())).collect::<Vec<_>>();
+        let costs = all.iter().map(|rounds| self.cost(number, einsum, rounds.as_ref())).collect::<Vec<_>>();
         let mut order = (0..all.len()).collect::<Vec<_>>();
         // Stable: of equal ones the first.
         order.sort_by(|&one, &other| costs[one].seconds.total_cmp(&costs[other].seconds));
         let best = order[0];
         let mut lines = Vec::new();
         if self.places.ranks > 1 {
-            lines.push(self.told(einsum, &extents, all[best].as_ref(), costs[best]));
+            lines.push(self.told(number, einsum, &extents, all[best].as_ref(), costs[best]));
             for &other in order.iter().skip(1).take(3) {
                 let more = 100.0 * (costs[other].seconds / costs[best].seconds.max(f64::MIN_POSITIVE) - 1.0);
                 let most = costs[other].most;
@@ -82,9 +82,9 @@ impl Lowering<'_> {
         Ok(Chosen { rounds: Arc::clone(&all[best]), lines })
     }
 
-    fn told(&self, einsum: &Einsum, extents: &Extents, rounds: &dyn Rounds, cost: Cost) -> String {
+    fn told(&self, number: usize, einsum: &Einsum, extents: &Extents, rounds: &dyn Rounds, cost: Cost) -> String {
         let bound = Product::of(einsum, extents, "").ok().map(|product| {
-            let bytes = self.types_of_products(einsum);
+            let bytes = self.entry(number).dtype.bytes();
             let least = least_received(product.extents, self.places.ranks) * bytes as f64;
             format!(", lower bound {least:.0} B from one copy of each operand")
         });
@@ -94,12 +94,6 @@ impl Lowering<'_> {
         };
         let (by, Cost { most, all, .. }) = (rounds.describe(), cost);
         format!("by {by}{turns}: a rank receives {most} B at most{}, all together {all} B", bound.unwrap_or_default())
-    }
-
-    fn types_of_products(&self, einsum: &Einsum) -> usize {
-        let is_it =
-            |entry: &&crate::array::Entry| matches!(&entry.op, crate::array::Op::Contract(one, _) if one == einsum);
-        self.sketch.entries.iter().find(is_it).map_or(8, |entry| entry.dtype.bytes())
     }
 
     /// The algorithms of the literature that use all ranks.
@@ -116,7 +110,7 @@ impl Lowering<'_> {
     }
 
     /// What ranks lack, round by round, and what it takes to bring it.
-    fn cost(&self, number: usize, einsum: &Einsum, extents: &Extents, rounds: &dyn Rounds) -> Cost {
+    fn cost(&self, number: usize, einsum: &Einsum, rounds: &dyn Rounds) -> Cost {
         let entry = self.entry(number);
         let bytes = entry.dtype.bytes() as u64;
         let ranks = self.places.ranks;
@@ -164,7 +158,6 @@ impl Lowering<'_> {
         let seconds = most as f64 / link.bandwidth
             + moves as f64 * link.latency * ranks as f64
             + 2.0 * longest / self.places.flops;
-        let _ = extents;
         Cost { most, all, seconds }
     }
 

@@ -80,6 +80,8 @@ pub struct Schedule {
     algorithm: Algorithm,
     grid: Option<Vec<usize>>,
     steps: Option<usize>,
+    /// Whether primitives were given to an algorithm that has its own.
+    stray: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -115,7 +117,7 @@ struct Setting<'a> {
 
 impl Schedule {
     fn of(algorithm: Algorithm) -> Self {
-        Self { algorithm, grid: None, steps: None }
+        Self { algorithm, grid: None, steps: None, stray: false }
     }
 
     /// SUMMA: the result stays, in rounds along the summed index parts of both operands are broadcast.
@@ -214,6 +216,8 @@ impl Schedule {
     pub fn sums_on_face(mut self) -> Self {
         if let Algorithm::Own { on_face, .. } = &mut self.algorithm {
             *on_face = true;
+        } else {
+            self.stray = true;
         }
         self
     }
@@ -221,6 +225,8 @@ impl Schedule {
     fn with(mut self, primitive: Primitive) -> Self {
         if let Algorithm::Own { primitives, .. } = &mut self.algorithm {
             primitives.push(primitive);
+        } else {
+            self.stray = true;
         }
         self
     }
@@ -253,6 +259,11 @@ impl Schedule {
 
     fn recipe(&self, einsum: &Einsum, extents: &Extents, ranks: usize) -> Result<Recipe> {
         let setting = Setting { einsum, extents, grid: self.grid.as_deref(), steps: self.steps, ranks };
+        if self.stray {
+            return Err(Error::user(format!(
+                "{self} has primitives of its own: write a schedule with Schedule::new to change them"
+            )));
+        }
         let product = || Product::of(einsum, extents, &self.to_string());
         let asked = self.grid.iter().flatten().product::<usize>();
         if self.grid.is_some() && (asked == 0 || asked > ranks) {

@@ -253,6 +253,7 @@ fn what_cannot_be_is_said() {
     fails(Schedule::cannon().on_grid([2, 3]), 6, "square grids");
     fails(Schedule::johnson().on_grid([2, 2]), 8, "3 dimensions");
     fails(Schedule::summa().on_grid([4, 4]), 8, "there are 8 ranks");
+    fails(Schedule::cannon().divide("i", "io", "ii", 2), 4, "write a schedule with Schedule::new");
     fails(Schedule::stationary(3), 2, "no operand 3");
     let error = nest(&Schedule::cannon(), "ij,j->i", &[&[4, 4], &[4]], 4).unwrap_err().to_string();
     assert!(error.contains("products of matrices"), "{error}");
