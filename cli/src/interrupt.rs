@@ -147,9 +147,9 @@ fn cancel_until_it_ends() {
     }
 }
 
-/// Rank 0 says once why the process ends, unless the session has said that a rank was lost.
+/// Rank 0 says once why the process ends, unless that a rank was lost, or why the command failed, was said.
 fn say(why: &str) {
-    if launcher::rank() == 0 && !loss_was_said() && !SAID.swap(true, Ordering::AcqRel) {
+    if launcher::rank() == 0 && !loss_was_said() && !report::failure_was_said() && !SAID.swap(true, Ordering::AcqRel) {
         report::line(Error::cancelled(why));
     }
 }

@@ -128,6 +128,9 @@ impl TableOptions {
 /// # Errors
 /// The command's, or that the ranks did not end together.
 pub(crate) fn close_after(session: &Session, done: Result<()>) -> Result<()> {
+    if let Err(error) = &done {
+        report::failure_before_close(error);
+    }
     let closed = session.close();
     done.and(closed)
 }

@@ -21,6 +21,9 @@ pub(crate) const OTHER_FAILURE: u8 = 2;
 /// Whether the ranks have met: from then on errors are agreed upon.
 static RANKS_MET: AtomicBool = AtomicBool::new(false);
 
+/// Whether the error of the command was said.
+static FAILURE_SAID: AtomicBool = AtomicBool::new(false);
+
 /// Says that a session is open.
 pub(crate) fn ranks_have_met() {
     RANKS_MET.store(true, Ordering::Relaxed);
@@ -40,7 +43,7 @@ pub(crate) fn failure(error: &Error) -> ExitCode {
     let rank = launcher::rank();
     let alone = !RANKS_MET.load(Ordering::Relaxed);
     if rank == 0 {
-        line(error);
+        failure_before_close(error);
     } else if alone || error.kind() == ErrorKind::PeerLost {
         // If rank 0 failed likewise, it has spoken, and the launcher wants this process to end while it waits.
         if !ended_by_launcher(Duration::from_secs(3)) {
@@ -48,6 +51,19 @@ pub(crate) fn failure(error: &Error) -> ExitCode {
         }
     }
     ExitCode::from(code(error.kind()))
+}
+
+/// Says the error of a command, once, and before its session closes: ranks come out of that one by one, and a launcher may
+/// end rank 0 as soon as another has ended with an exit code.
+pub(crate) fn failure_before_close(error: &Error) {
+    if launcher::rank() == 0 && !interrupt::said() && !FAILURE_SAID.swap(true, Ordering::AcqRel) {
+        line(error);
+    }
+}
+
+/// Whether rank 0 has said why the command failed.
+pub(crate) fn failure_was_said() -> bool {
+    FAILURE_SAID.load(Ordering::Acquire)
 }
 
 /// Waits for the signal with which a launcher ends the other processes of a job that failed.

@@ -131,10 +131,14 @@ impl Peers {
 
     /// Looks now, for whoever is about to end this process and may be quicker than the watch.
     pub fn look(&self) -> Option<Error> {
-        // After the end of the session everybody goes.
-        let watches = self.shared.state.lock().watch.is_some();
+        // After the end of the session everybody goes, and while it ends those who have said goodbye.
+        let (watches, closing) = {
+            let state = self.shared.state.lock();
+            (state.watch.is_some(), state.closing)
+        };
         for (rank, card) in self.shared.others() {
-            if watches && card.process.is_gone() == Some(true) {
+            let may_go = !watches || closing && self.shared.has_left(rank);
+            if !may_go && card.process.is_gone() == Some(true) {
                 self.shared.lose(rank);
             }
         }

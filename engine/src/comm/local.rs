@@ -101,6 +101,11 @@ impl Communicator for LocalCommunicator {
         Duration::ZERO
     }
 
+    fn has_left(&self, rank: usize) -> bool {
+        let mailbox = self.mailboxes.get(rank);
+        mailbox.is_some_and(|mailbox| mailbox.closed.load(Ordering::SeqCst) && !mailbox.gone.load(Ordering::SeqCst))
+    }
+
     fn close(&self, _timeout: Duration) -> Result<()> {
         self.mailboxes[self.rank].closed.store(true, Ordering::SeqCst);
         self.release_when_all_closed();

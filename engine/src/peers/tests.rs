@@ -78,3 +78,28 @@ fn a_watch_that_ended_sees_nothing() {
     assert!(told.recv_timeout(Duration::from_millis(300)).is_err());
     assert_eq!(peers.look(), None);
 }
+
+/// A launcher that sees the first rank end with an error tells the others to end: they may be closing still.
+#[test]
+fn who_has_said_goodbye_to_a_closing_rank_is_not_lost() {
+    let mut child = sleeper();
+    let (peers, cancel, _, told, group) = pair(&child);
+    peers.close();
+    group[1].close(Duration::ZERO).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!((peers.look(), cancel.cause()), (None, None));
+    assert!(told.recv_timeout(GOODBYE).is_err());
+}
+
+#[test]
+fn who_ends_without_a_goodbye_is_lost_to_a_closing_rank() {
+    let mut child = sleeper();
+    let (peers, _, _, told, _group) = pair(&child);
+    peers.close();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let lost = peers.look().unwrap();
+    assert!(lost.message().ends_with("was lost; rank 0 was closing its session"), "{lost}");
+    told.recv_timeout(GOODBYE).unwrap();
+}
