@@ -4,6 +4,7 @@ use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
+use crate::comm::Communicator as _;
 use crate::comm::local::LocalCommunicator;
 use crate::error::ErrorKind;
 use crate::stage::StageId;
