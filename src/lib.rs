@@ -21,6 +21,7 @@
 pub mod array;
 mod frame;
 pub mod functions;
+pub mod graph;
 pub mod prelude;
 mod session;
 pub mod sql;
@@ -38,6 +39,7 @@ pub use bireme_engine::peers::Peers;
 /// Who decides what a plan leaves open: how joins between ranks meet, and where lanes run.
 pub use bireme_planner::place as mapper;
 pub use frame::{DataFrame, GroupBy};
+pub use graph::Graph;
 /// The bindings that [`Session::from_communicator`] takes its communicator from.
 #[cfg(feature = "mpi")]
 pub use mpi;

@@ -10,7 +10,8 @@ pub use crate::functions::{
     date, first_value, last_value, lit, max, median, min, not, null, rank, row_number, stddev, sum, try_cast, when,
     window,
 };
+pub use crate::graph::{PageRank, Sources, Vertex};
 pub use crate::{
-    Array, CsvOptions, DataFrame, Error, ErrorKind, GroupBy, IpcOptions, JsonOptions, Layout, LocalTile,
+    Array, CsvOptions, DataFrame, Error, ErrorKind, Graph, GroupBy, IpcOptions, JsonOptions, Layout, LocalTile,
     ParquetOptions, Result, Schedule, Session, SessionBuilder, SparseArray, WriteOptions,
 };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bireme::prelude::{Error, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::gap::Gap;
 use crate::model::Model;
 use crate::overhead::Overhead;
 use crate::products::Products;
@@ -61,6 +62,8 @@ pub(crate) enum Command {
     /// Ourselves as a child or a rank of `seed`
     #[command(hide = true)]
     SeedWorker(crate::seed::SeedWorker),
+    /// Graph kernels by the rules of the GAP Benchmark Suite, against its own programs
+    Gap(Gap),
     /// Products of matrices and tensors, against NumPy, against what the machine allows, and between ranks
     Products(Products),
     /// Ourselves as a child or a rank of `products`

@@ -17,6 +17,7 @@ mod args;
 mod chart;
 mod contest;
 mod engine;
+mod gap;
 mod machine;
 mod model;
 mod mpirun;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         Command::SqlTensorWorker(arguments) => sql_tensor::work(&arguments).map(|()| true),
         Command::Seed(arguments) => seed::run(&arguments),
         Command::SeedWorker(arguments) => seed::work(&arguments).map(|()| true),
+        Command::Gap(arguments) => gap::run(&arguments),
         Command::Products(arguments) => products::run(&arguments),
         Command::ProductsWorker(products::Ours::Child(arguments)) => products::work(&arguments).map(|()| true),
         Command::ProductsWorker(products::Ours::Rank(arguments)) => products::work_on_rank(&arguments).map(|()| true),

@@ -42,6 +42,7 @@ pub mod file_table;
 mod format;
 #[cfg(feature = "datafusion")]
 mod glob;
+pub mod graph_file;
 #[cfg(feature = "datafusion")]
 mod hive;
 mod ipc;

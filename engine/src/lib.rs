@@ -11,6 +11,7 @@ pub mod comm;
 pub mod control;
 pub mod error;
 pub mod exchange;
+pub mod feedback;
 pub mod hash;
 pub mod launch;
 pub mod layout;

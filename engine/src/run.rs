@@ -29,6 +29,7 @@ use crate::cancel::{Cancel, Watch};
 use crate::control::{Control, DEFAULT_TIMEOUT};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{Inlet, Outlet, OutletSetup, Ports, Surroundings};
+use crate::feedback::Feedback;
 use crate::metrics::{Progress, RunReport, StageMetrics};
 use crate::stage::{ExchangeId, Output, PlacedPlan, Stage, StageId};
 use crate::switchboard::{Message, Switchboard};
@@ -56,6 +57,8 @@ pub struct StageTask {
     pub outlets: Vec<Outlet>,
     /// For each exchange over which the stage gives advice: one for each of `lanes`. To be finished when it is given.
     pub advice: BTreeMap<ExchangeId, Vec<Outlet>>,
+    /// The stage's edge to itself, if its body has one.
+    pub feedback: Option<Feedback>,
     /// Memory of this rank.
     pub budget: Budget,
     /// Says when to give up.
@@ -244,6 +247,8 @@ impl<'a> Action<'a> {
         let outlets = lanes.iter().map(|&lane| self.open_outlet(stage, lane, &setup)).collect::<Result<Vec<_>>>()?;
         let advice = stage.advice.iter().map(|&exchange| Ok((exchange, self.open_advice(exchange, &lanes)?)));
         let advice = advice.collect::<Result<_>>()?;
+        let feedback = self.ports.rounds(stage.id);
+        let feedback = feedback.map(|rounds| Feedback::new(Arc::clone(rounds), Arc::clone(&metrics)));
         let task = StageTask {
             stage: stage.id,
             rank,
@@ -252,6 +257,7 @@ impl<'a> Action<'a> {
             inlets,
             outlets,
             advice,
+            feedback,
             budget: self.context.budget.clone(),
             cancel: self.cancel.clone(),
             metrics,

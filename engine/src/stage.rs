@@ -52,6 +52,11 @@ pub trait Body: Debug + Send + Sync {
     /// Canonical text for EXPLAIN and for the plan's hash, one line a step: no addresses, no process-wide counters.
     fn lines(&self) -> Vec<String>;
 
+    /// Whether its ranks talk in rounds: then a task has a [`Feedback`](crate::feedback::Feedback).
+    fn feeds_back(&self) -> bool {
+        false
+    }
+
     /// Runs this rank's lanes: reads the task's inlets, pushes to its outlets, and finishes each outlet.
     ///
     /// The future must not block a thread while it waits for an inlet or an outlet.

@@ -47,6 +47,8 @@ pub(crate) enum Message {
     Stop { action: u64, exchange: u32, lane: u32 },
     /// What the sender knows of a decision.
     Vote { action: u64, decision: u32, vote: Vote },
+    /// What the sender has for this rank in a round of a stage; its bytes are the frame's only buffer.
+    Round { action: u64, stage: u32, round: u64, words: Vec<u64> },
     /// A stage failed; the action is over everywhere.
     Poison { action: u64, error: Error },
 }
@@ -60,6 +62,7 @@ impl Message {
             | Message::Credit { action, .. }
             | Message::Stop { action, .. }
             | Message::Vote { action, .. }
+            | Message::Round { action, .. }
             | Message::Poison { action, .. } => Some(*action),
         }
     }

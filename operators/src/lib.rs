@@ -16,6 +16,7 @@ pub mod contract_rows;
 pub mod errors;
 pub mod expr;
 pub mod forward;
+pub mod graph;
 #[cfg(feature = "datafusion")]
 pub mod group_function;
 pub mod hash_join;

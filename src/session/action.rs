@@ -117,6 +117,11 @@ impl Session {
         self.inner.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// A number for a graph that stays, alike on all ranks.
+    pub(crate) fn next_graph(&self) -> u64 {
+        self.inner.graphs.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Counts bytes of arrays' elements that went to other ranks.
     pub(crate) fn count_elements(&self, bytes: u64) {
         self.inner.array_bytes_sent.fetch_add(bytes, Ordering::Relaxed);
@@ -126,7 +131,9 @@ impl Session {
     fn count(&self, acted: &[Acted]) {
         self.planned_in(acted.first().map_or(Duration::ZERO, |acted| acted.planning));
         let exchanges = acted.iter().flat_map(|acted| &acted.report.exchanges);
-        let sent = exchanges.map(|exchange| exchange.remote_bytes).sum();
+        let stages = acted.iter().flat_map(|acted| &acted.report.stages);
+        let rounds = stages.filter_map(|stage| stage.extras.get("round_bytes")).sum::<u64>();
+        let sent = exchanges.map(|exchange| exchange.remote_bytes).sum::<u64>() + rounds;
         self.inner.bytes_sent.fetch_add(sent, Ordering::Relaxed);
     }
 

@@ -294,6 +294,7 @@ impl SessionBuilder {
             actions: Mutex::new(0),
             externals: Mutex::default(),
             tables: AtomicU64::new(0),
+            graphs: AtomicU64::new(0),
             array_plans: Mutex::default(),
             options: Options {
                 lanes: shape.lanes,

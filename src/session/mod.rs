@@ -7,6 +7,7 @@ mod catalog;
 mod cluster;
 mod collected;
 mod create;
+mod edges;
 mod insert;
 mod leaves;
 mod leftovers;
@@ -70,6 +71,8 @@ struct Inner {
     /// Bytes that exchanges sent to other ranks.
     bytes_sent: AtomicU64,
     array_bytes_sent: AtomicU64,
+    /// Graphs that were kept.
+    graphs: AtomicU64,
     /// Nanoseconds spent planning, over all statements and actions.
     planning: AtomicU64,
     /// Actions so far; held while one runs, so that actions run one after the other.

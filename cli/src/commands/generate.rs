@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
-use bireme::prelude::Result;
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt64Array};
+use bireme::graph::kernels::generate::{self, Kind};
+use bireme::prelude::{DataType, Field, Schema, Session};
+use bireme::prelude::{Error, Result};
 use clap::{Args, Subcommand, ValueEnum as _};
 
 use crate::format::Format;
@@ -13,8 +15,9 @@ use crate::output::Output;
 use crate::tpch::{Generation, Table, Written};
 
 const EXAMPLES: &str = "\
-Example:
-  bireme generate tpch --scale 1 --out tpch";
+Examples:
+  bireme generate tpch --scale 1 --out tpch
+  bireme generate graph --kind kron --scale 20 --out kron.parquet";
 
 const TPCH_EXAMPLES: &str = "\
 One Parquet file a table. The same scale gives the same bytes, whatever the number of threads.
@@ -36,6 +39,49 @@ pub(crate) struct Arguments {
 enum What {
     /// The eight tables of the TPC-H benchmark, as Parquet files
     Tpch(Tpch),
+    /// The edges of a graph, as a table
+    Graph(GraphArguments),
+}
+
+const GRAPH_EXAMPLES: &str = "\
+Columns src and dst, and weight (1 to 255) where that is asked for. The same seed gives the same edges, whatever the number of
+threads. kron: a few vertices have many edges (Graph500's parameters); uniform: all have about as many; grid: neighbours in a plane.
+
+Examples:
+  bireme generate graph --kind kron --scale 20 --degree 16 --out kron.parquet
+  bireme generate graph --kind grid --scale 16 --weights --out roads.csv";
+
+#[derive(Debug, Args)]
+#[command(after_help = GRAPH_EXAMPLES)]
+struct GraphArguments {
+    /// kron, uniform or grid
+    #[arg(long, value_enum)]
+    kind: GraphKind,
+    /// The graph has 2^S vertices
+    #[arg(long, value_name = "S")]
+    scale: u32,
+    /// Edges for each vertex; a grid has about two
+    #[arg(long, value_name = "D", default_value_t = 16)]
+    degree: u64,
+    /// Of the random numbers
+    #[arg(long, value_name = "N", default_value_t = 27)]
+    seed: u64,
+    /// With a column of weights
+    #[arg(long)]
+    weights: bool,
+    /// The file, whose name ends with .parquet or .csv
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Replaces a file that exists
+    #[arg(long)]
+    overwrite: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum GraphKind {
+    Kron,
+    Uniform,
+    Grid,
 }
 
 #[derive(Debug, Args)]
@@ -60,7 +106,10 @@ struct Tpch {
 
 /// Runs it.
 pub(super) fn run(arguments: Arguments) -> Result<()> {
-    let What::Tpch(tpch) = arguments.what;
+    let tpch = match arguments.what {
+        What::Tpch(tpch) => tpch,
+        What::Graph(graph) => return run_graph(&graph),
+    };
     // Under a launcher one process writes: the others would write the same files.
     if launcher::rank() != 0 {
         return Ok(());
@@ -71,6 +120,57 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     let threads = tpch.threads.unwrap_or_else(cores);
     let generation = Generation { scale: tpch.scale, tables, out: tpch.out, overwrite: tpch.overwrite, threads };
     let summary = summarize(&generation.run()?)?;
+    Output::stdout().rows(Format::Table, &summary.schema(), std::slice::from_ref(&summary))
+}
+
+/// Edges that are made at a time.
+const EDGES: u64 = 1 << 22;
+
+fn run_graph(arguments: &GraphArguments) -> Result<()> {
+    if launcher::rank() != 0 {
+        return Ok(());
+    }
+    if launcher::launched() {
+        return Err(Error::user("one process generates a graph: start it without a launcher"));
+    }
+    let GraphArguments { scale, degree, seed, weights, .. } = *arguments;
+    let kind = match arguments.kind {
+        GraphKind::Kron => Kind::Kron,
+        GraphKind::Uniform => Kind::Uniform,
+        GraphKind::Grid => Kind::Grid,
+    };
+    let mut fields = vec![Field::new("src", DataType::Int64, false), Field::new("dst", DataType::Int64, false)];
+    if weights {
+        fields.push(Field::new("weight", DataType::Int64, false));
+    }
+    let schema = Arc::new(Schema::new(fields));
+    let count = generate::edge_count(kind, scale, degree)?;
+    let mut batches = Vec::new();
+    for first in (0..count).step_by(EDGES as usize) {
+        let range = first..count.min(first + EDGES);
+        let (from, to) = generate::edges(kind, scale, degree, seed, range.clone())?;
+        let vertices = |of: Vec<u32>| Arc::new(Int64Array::from_iter_values(of.into_iter().map(i64::from))) as ArrayRef;
+        let mut columns = vec![vertices(from), vertices(to)];
+        if weights {
+            let weights = generate::weights(seed, range)?;
+            columns.push(Arc::new(Int64Array::from_iter_values(weights.into_iter().map(i64::from))));
+        }
+        batches.push(RecordBatch::try_new(Arc::clone(&schema), columns)?);
+    }
+    let session = Session::builder().overwrite(arguments.overwrite).build()?;
+    session.register_table("edges", batches)?;
+    let (edges, path) = (session.sql("SELECT * FROM edges")?, arguments.out.to_string_lossy());
+    match arguments.out.extension().and_then(|extension| extension.to_str()) {
+        Some("parquet") => edges.write_parquet(&path)?,
+        Some("csv") => edges.write_csv(&path)?,
+        _ => return Err(Error::user(format!("{path}: the file's name ends with .parquet or .csv"))),
+    };
+    let columns: [(&str, ArrayRef); 3] = [
+        ("vertices", Arc::new(UInt64Array::from(vec![generate::vertices(scale)? as u64]))),
+        ("edges", Arc::new(UInt64Array::from(vec![count]))),
+        ("file", Arc::new(StringArray::from(vec![path.as_ref()]))),
+    ];
+    let summary = RecordBatch::try_from_iter(columns)?;
     Output::stdout().rows(Format::Table, &summary.schema(), std::slice::from_ref(&summary))
 }
 

@@ -54,7 +54,8 @@ use self::queue::{Credit, Payload, Spiller};
 use crate::budget::Budget;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
-use crate::stage::{DecisionId, ExchangeId, PlacedPlan};
+use crate::feedback::Rounds;
+use crate::stage::{DecisionId, ExchangeId, PlacedPlan, StageId};
 use crate::switchboard::{Message, Switchboard};
 use crate::wire::{self, BatchHeader};
 
@@ -82,6 +83,7 @@ pub(crate) struct Ports {
     pub cancel: Cancel,
     pub pacer: Arc<Pacer>,
     ballots: BTreeMap<DecisionId, Arc<Ballot>>,
+    rounds: BTreeMap<StageId, Arc<Rounds>>,
     ports: Vec<Option<Arc<Port>>>,
 }
 
@@ -121,10 +123,11 @@ impl Ports {
         let (spiller, pacer) = (Arc::new(Spiller::default()), Arc::new(Pacer::default()));
         let ids = (0..plan.graph().exchanges.len()).map(|id| ExchangeId(id as u32));
         let ballots = Ballot::all(plan, action, around.switchboard, around.cancel);
+        let rounds = Rounds::all(plan, action, around.switchboard, around.cancel);
         let port =
             |id| Port::new(plan, action, id, around, &Shared { spiller: &spiller, pacer: &pacer, ballots: &ballots });
         let ports = ids.map(|id| port(id).map(Arc::new)).collect();
-        Self { cancel: around.cancel.clone(), pacer, ballots, ports }
+        Self { cancel: around.cancel.clone(), pacer, ballots, rounds, ports }
     }
 
     /// Votes on what this rank has no part in. When frames of the action are taken.
@@ -145,6 +148,11 @@ impl Ports {
         port.ok_or_else(|| Error::internal(format!("exchange {exchange} has no end on this rank")))
     }
 
+    /// This rank's end of a stage's feedback edge, if it has one.
+    pub fn rounds(&self, stage: StageId) -> Option<&Arc<Rounds>> {
+        self.rounds.get(&stage)
+    }
+
     /// Every end there is here.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Port>> {
         self.ports.iter().flatten()
@@ -154,6 +162,7 @@ impl Ports {
     pub fn wake_all(&self) {
         self.iter().for_each(|port| port.wake_all());
         self.ballots.values().for_each(|ballot| ballot.wake_all());
+        self.rounds.values().for_each(|rounds| rounds.wake_all());
     }
 
     /// Takes a frame. Runs on the communicator's thread.
@@ -178,6 +187,13 @@ impl Ports {
             Message::Vote { decision, vote, .. } => match self.ballots.get(&DecisionId(decision)) {
                 Some(ballot) => ballot.voted(from, vote),
                 None => drop(self.cancel.cancel(ballot::unknown(DecisionId(decision)))),
+            },
+            Message::Round { stage, round, words, .. } => match self.rounds.get(&StageId(stage)) {
+                Some(rounds) => rounds.arrived(from, round, words, buffers),
+                None => {
+                    let why = format!("stage {} has no rounds on this rank", StageId(stage));
+                    let _ = self.cancel.cancel(Error::internal(why));
+                }
             },
             Message::Control { .. } | Message::Ping | Message::Abort { .. } => {}
         }

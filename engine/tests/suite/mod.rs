@@ -13,6 +13,7 @@
 mod advice;
 pub mod bodies;
 mod cases;
+mod rounds;
 mod trouble;
 mod types;
 
@@ -55,7 +56,9 @@ pub fn run_all(communicator: Arc<dyn Communicator>) -> Result<()> {
 pub fn run_some(communicator: Arc<dyn Communicator>, filter: &str) -> Result<()> {
     let mut rank = Rank::new(communicator);
     let watchdog = rank.watchdog();
-    for (name, case) in cases::CASES.iter().chain(advice::CASES).chain(types::CASES).chain(trouble::CASES) {
+    for (name, case) in
+        cases::CASES.iter().chain(advice::CASES).chain(rounds::CASES).chain(types::CASES).chain(trouble::CASES)
+    {
         if !name.contains(filter) {
             continue;
         }

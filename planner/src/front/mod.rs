@@ -1,7 +1,7 @@
 //! The front of a program: table functions of SQL that are plans of their own.
 //!
 //! DataFusion's own table functions are given values and make a table. Ours are given tables and make a plan, so they stand where
-//! DataFusion lets others plan relations. One file here is one function; what it needs of its arguments is read for it:
+//! DataFusion lets others plan relations. A file here is one function or a family; what it needs of its arguments is read for it:
 //!
 //! ```text
 //!  FROM einsum('ik,kj->ij', 'a', 'b')                             the statement, as written
@@ -11,10 +11,11 @@
 //!  Aggregate over Join over a and b                               [`einsum`]: the plan takes the call's place
 //! ```
 //!
-//! From there on nothing knows of the function: rules, statistics and EXPLAIN see joins and groups.
+//! From there on nothing knows of the function: rules, statistics and EXPLAIN see joins and groups, or a graph's node ([`graph`]).
 
 mod call;
 mod einsum;
+mod graph;
 mod names;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use datafusion::sql::sqlparser::ast::{FunctionArg, ObjectName, TableFactor};
 
 use call::Call;
 use einsum::EinsumOfTables;
+use graph::GraphFunction;
 pub use names::name_tables;
 
 /// A function of tables that is a plan.
@@ -41,7 +43,18 @@ trait TableFunction: std::fmt::Debug + Send + Sync {
 }
 
 /// All of them.
-const FUNCTIONS: [&dyn TableFunction; 1] = [&EinsumOfTables];
+const FUNCTIONS: [&dyn TableFunction; 10] = [
+    &EinsumOfTables,
+    &GraphFunction("pagerank"),
+    &GraphFunction("bfs"),
+    &GraphFunction("sssp"),
+    &GraphFunction("components"),
+    &GraphFunction("strong_components"),
+    &GraphFunction("triangles"),
+    &GraphFunction("core"),
+    &GraphFunction("betweenness"),
+    &GraphFunction("communities"),
+];
 
 /// What plans calls of table functions, for a session's state. Statements go through [`name_tables`] before they are planned.
 pub fn table_functions() -> Vec<Arc<dyn RelationPlanner>> {

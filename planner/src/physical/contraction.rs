@@ -4,13 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use async_trait::async_trait;
 use bireme_operators::contract_rows::TableContraction;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, internal_err};
 use datafusion::execution::TaskContext;
-use datafusion::execution::context::QueryPlanner;
-use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{
     Boundedness, ChildrenPropertiesMode, EmissionType, ReplaceChildrenOptions,
@@ -18,9 +15,6 @@ use datafusion::physical_plan::execution_plan::{
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties, SendableRecordBatchStream,
 };
-use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
-
-use crate::logical::Contraction;
 
 /// Two tables and what their columns mean to each other.
 #[derive(Debug)]
@@ -31,7 +25,7 @@ pub struct ContractionExec {
 }
 
 impl ContractionExec {
-    fn new(inputs: [Arc<dyn ExecutionPlan>; 2], contraction: TableContraction) -> Self {
+    pub(super) fn new(inputs: [Arc<dyn ExecutionPlan>; 2], contraction: TableContraction) -> Self {
         let lanes = inputs.iter().map(|input| input.output_partitioning().partition_count()).max().unwrap_or(1);
         let schema: SchemaRef = Arc::clone(&contraction.schema);
         let properties = PlanProperties::new(
@@ -101,42 +95,5 @@ impl ExecutionPlan for ContractionExec {
 
     fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         internal_err!("ContractionExec was left in an island; it should have become a stage")
-    }
-}
-
-/// DataFusion's planner, and what makes physical nodes of ours.
-#[derive(Debug)]
-pub struct PlansExtensions;
-
-#[async_trait]
-impl QueryPlanner for PlansExtensions {
-    async fn create_physical_plan(
-        &self,
-        plan: &LogicalPlan,
-        session: &dyn datafusion::catalog::Session,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Contractions)]);
-        planner.create_physical_plan(plan, session).await
-    }
-}
-
-struct Contractions;
-
-#[async_trait]
-impl ExtensionPlanner for Contractions {
-    async fn plan_extension(
-        &self,
-        _: &dyn PhysicalPlanner,
-        node: &dyn UserDefinedLogicalNode,
-        _: &[&LogicalPlan],
-        inputs: &[Arc<dyn ExecutionPlan>],
-        _: &dyn datafusion::catalog::Session,
-        _: &datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext,
-    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let Some(node) = node.as_any().downcast_ref::<Contraction>() else { return Ok(None) };
-        match <[_; 2]>::try_from(inputs.to_vec()) {
-            Ok(inputs) => Ok(Some(Arc::new(ContractionExec::new(inputs, node.contraction().clone())))),
-            Err(_) => internal_err!("a contraction has two inputs"),
-        }
     }
 }

@@ -1,6 +1,8 @@
 //! From the logical to the physical plan: DataFusion's planner under our settings and our table of rules.
 
 mod contraction;
+mod extensions;
+mod graph;
 mod join_modes;
 mod native_first;
 mod user_layout;
@@ -11,7 +13,9 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
-pub use contraction::{ContractionExec, PlansExtensions};
+pub use contraction::ContractionExec;
+pub use extensions::PlansExtensions;
+pub use graph::GraphExec;
 use join_modes::JoinModes;
 use native_first::ForIslands;
 pub use native_first::wished_join;

@@ -10,6 +10,7 @@
 //! | `SortPreservingMergeExec` | one | cut below it: lanes are kept and merged behind the exchange ([`merge`]) |
 //! | collected side of a join | those of the other side | cut: broadcast to every rank that runs the join ([`collected`]) |
 //! | `ContractionExec` | one a rank | cut: both tables are sent to a stage that multiplies them ([`contraction`]) |
+//! | `GraphExec` | one a rank | cut: edges stay on their rank, and ranks of the stage talk in rounds ([`graph`]) |
 //! | `UnionExec` | those of all children, concatenated | same island ([`union`]), or one stage of branches ([`fused_union`]) |
 //! | other nodes with several children | the same in every child | same island ([`aligned`]) |
 //! | `ScalarSubqueryExec` | those of its input | subqueries become stages that others wait for ([`subquery`]) |
@@ -26,6 +27,7 @@ mod fused;
 mod fused_union;
 mod fused_window;
 mod gather;
+mod graph;
 mod layout;
 mod leaf;
 mod meet;
@@ -63,7 +65,7 @@ use datafusion::physical_plan::{Distribution, ExecutionPlan, ExecutionPlanProper
 pub use collected::replicates_collected_side;
 
 use crate::fuse::{Fused, MorselLeaf};
-use crate::physical::{ContractionExec, LayoutExec};
+use crate::physical::{ContractionExec, GraphExec, LayoutExec};
 use crate::place::{Decision, Mapper};
 use crate::plan::Goal;
 
@@ -271,6 +273,9 @@ impl Builder {
         }
         if let Some(contraction) = node.downcast_ref::<ContractionExec>() {
             return self.contraction(contraction);
+        }
+        if let Some(graph) = node.downcast_ref::<GraphExec>() {
+            return self.graph(graph);
         }
         match self.fused(node)? {
             Some(part) => Ok(part),

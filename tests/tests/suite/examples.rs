@@ -29,6 +29,21 @@ fn tables() {
     assert!(text.contains("| R            | F            | 3785523.00 |"), "{text}");
 }
 
+/// What the programs with graphs show, as their texts say.
+#[test]
+fn graphs() {
+    for (name, rows) in [
+        ("influencers", &["| Edda ", "| Ada  ", "| Cleo "][..]),
+        ("fraud_ring", &["| account 1 | 3        | 1750  |", "| account 4 | 2        | 900   |"][..]),
+    ] {
+        let ended = Command::new(example(name)).output().unwrap();
+        let text = String::from_utf8_lossy(&ended.stdout);
+        assert!(ended.status.success(), "{name}: {}", String::from_utf8_lossy(&ended.stderr));
+        let places = rows.iter().map(|row| text.find(row)).collect::<Option<Vec<_>>>();
+        assert!(places.is_some_and(|places| places.is_sorted()), "{name}: {text}");
+    }
+}
+
 /// What the programs with arrays say, on one rank; scripts/test runs them under mpirun as well.
 #[test]
 fn arrays() {
@@ -40,6 +55,7 @@ fn arrays() {
         ("jacobi", "the largest error after 50 iterations is below 1e-10\n"),
         ("black_scholes", "put-call parity holds for 1000000 options\n"),
         ("reacting_flow", "mass is conserved, and fuel is burnt\n"),
+        ("friends", "three ways, one answer\n"),
     ] {
         let ended = Command::new(example(name)).output().unwrap();
         assert!(ended.status.success(), "{name}: {}", String::from_utf8_lossy(&ended.stderr));

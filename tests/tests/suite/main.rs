@@ -15,6 +15,7 @@ mod effects;
 mod einsum;
 mod examples;
 mod explain;
+mod graphs;
 mod layouts;
 mod sql_suite;
 mod stages;

@@ -1,0 +1,273 @@
+//! From a graph on the ranks to the columns of an answer: each rank gives those of its own vertices.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array};
+use arrow::compute::filter;
+use bireme_engine::error::{Error, Result};
+use rayon::prelude::*;
+
+use super::algorithm::{Algorithm, PageRank, Sources, Vertex};
+use super::between;
+use super::edges::{Held, Weights};
+use super::talk::Talk;
+use super::{
+    NONE, betweenness, bfs, communities, components, coreness, default_delta, pagerank, personalised_pagerank, sssp,
+    strong_components, triangles,
+};
+
+impl Algorithm {
+    /// How ranks work together, for EXPLAIN.
+    pub(super) fn between_ranks(&self) -> &'static str {
+        match self {
+            Algorithm::PageRank(_)
+            | Algorithm::Bfs { .. }
+            | Algorithm::Coreness
+            | Algorithm::Communities { .. }
+            | Algorithm::Iterate(_) => "ranks own vertices, and send each other values that changed",
+            Algorithm::Vertices => "ranks own vertices",
+            Algorithm::Sssp { .. } => "ranks own vertices, and send each other distances that fell",
+            Algorithm::Components => "ranks join their own edges, and send each other the components",
+            Algorithm::StrongComponents | Algorithm::Triangles | Algorithm::Betweenness { .. } => {
+                "every rank has all edges, and does all of the work"
+            }
+        }
+    }
+}
+
+/// The columns of [`Algorithm::schema`] for the vertices of this rank. All ranks call it.
+pub(super) async fn answer(algorithm: &Algorithm, held: &Arc<Held>, talk: &mut Talk) -> Result<Vec<ArrayRef>> {
+    algorithm.check()?;
+    let several = talk.ranks() > 1;
+    match algorithm {
+        Algorithm::Vertices => Ok(vec![names(held)]),
+        Algorithm::PageRank(options) => {
+            let sources = found_all(held, &options.sources)?;
+            let ranks = if several {
+                between::pagerank(held, options, &sources, talk).await?
+            } else {
+                let options = options.clone();
+                on_one(held, talk, move |held| ranks_of(held, &options, &sources)).await?
+            };
+            Ok(vec![names(held), Arc::new(Float64Array::from(ranks))])
+        }
+        Algorithm::Bfs { source } => {
+            let source = found(held, source)?;
+            let (parents, depths) = if several {
+                between::bfs(held, source, talk).await?
+            } else {
+                on_one(held, talk, move |held| {
+                    let parents = bfs(held.directed()?, source);
+                    let depths = depths_of(&parents);
+                    Ok((parents, depths))
+                })
+                .await?
+            };
+            reached(held, parents, depths)
+        }
+        Algorithm::Sssp { source } => {
+            let source = found(held, source)?;
+            match &held.edges.weights {
+                Weights::Floats(_) => {
+                    let distances = if several {
+                        between::sssp::<f64>(held, source, talk).await?
+                    } else {
+                        on_one(held, talk, move |held| {
+                            let graph = held.with_floats()?;
+                            Ok(sssp(graph, source, default_delta(graph)))
+                        })
+                        .await?
+                    };
+                    let is_there = distances.iter().map(|distance| distance.is_finite()).collect();
+                    only(is_there, vec![names(held), Arc::new(Float64Array::from(distances))])
+                }
+                _ => {
+                    let distances = if several {
+                        between::sssp::<i64>(held, source, talk).await?
+                    } else {
+                        on_one(held, talk, move |held| {
+                            let graph = held.with_integers()?;
+                            Ok(sssp(graph, source, default_delta(graph)))
+                        })
+                        .await?
+                    };
+                    let is_there = distances.iter().map(|distance| *distance != i64::MAX).collect();
+                    only(is_there, vec![names(held), Arc::new(Int64Array::from(distances))])
+                }
+            }
+        }
+        Algorithm::Components => {
+            let labels = if several {
+                between::components(held, talk).await?
+            } else {
+                on_one(held, talk, |held| Ok(components(held.directed()?))).await?
+            };
+            labelled(held, labels)
+        }
+        Algorithm::StrongComponents => {
+            let labels = everywhere(held, talk, |held| Ok(strong_components(held.directed()?))).await?;
+            labelled(held, labels)
+        }
+        Algorithm::Triangles => {
+            let counts = everywhere(held, talk, |held| Ok(triangles(held.simple()?))).await?;
+            Ok(vec![names(held), Arc::new(Int64Array::from_iter_values(counts.into_iter().map(|count| count as i64)))])
+        }
+        Algorithm::Coreness => {
+            let cores = if several {
+                between::coreness(held, talk).await?
+            } else {
+                on_one(held, talk, |held| Ok(coreness(held.simple()?))).await?
+            };
+            Ok(vec![names(held), Arc::new(Int64Array::from_iter_values(cores.into_iter().map(i64::from)))])
+        }
+        Algorithm::Betweenness { sources } => {
+            let (sources, scale) = drawn(held, sources)?;
+            let scores = everywhere(held, talk, move |held| {
+                let mut scores = betweenness(held.once()?, &sources);
+                scores.par_iter_mut().for_each(|score| *score *= scale);
+                Ok(scores)
+            })
+            .await?;
+            Ok(vec![names(held), Arc::new(Float64Array::from(scores))])
+        }
+        Algorithm::Iterate(iteration) => Ok(vec![names(held), iteration.run(held, talk).await?]),
+        Algorithm::Communities { max_rounds } => {
+            let max_rounds = *max_rounds;
+            let labels = if several {
+                between::communities(held, max_rounds, talk).await?
+            } else {
+                on_one(held, talk, move |held| Ok(communities(held.simple()?, max_rounds).0)).await?
+            };
+            labelled(held, labels)
+        }
+    }
+}
+
+/// Work on the only rank.
+async fn on_one<T: Send + 'static>(
+    held: &Arc<Held>,
+    talk: &Talk,
+    work: impl FnOnce(&Held) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let held = Arc::clone(held);
+    talk.run(move || work(&held)).await
+}
+
+/// Work that each rank does whole; its own part of it.
+async fn everywhere<T: Send + 'static>(
+    held: &Arc<Held>,
+    talk: &mut Talk,
+    work: impl FnOnce(&Held) -> Result<Vec<T>> + Send + 'static,
+) -> Result<Vec<T>> {
+    held.gather(talk).await?;
+    let mut all = on_one(held, talk, work).await?;
+    let own = held.own();
+    all.truncate(own.end);
+    Ok(all.split_off(own.start))
+}
+
+fn ranks_of(held: &Held, options: &PageRank, sources: &[u32]) -> Result<Vec<f64>> {
+    let graph = held.directed()?;
+    let kernel = options.kernel();
+    Ok(match sources {
+        [] => pagerank(graph, &kernel).ranks,
+        sources => personalised_pagerank(graph, sources, &kernel).ranks,
+    })
+}
+
+// ---- vertices ----
+
+fn found(held: &Held, vertex: &Vertex) -> Result<u32> {
+    held.numbering.find(vertex).ok_or_else(|| {
+        let kind = match (vertex, held.numbering.is_text()) {
+            (Vertex::Integer(_), true) => "; its vertices are texts",
+            (Vertex::Text(_), false) => "; its vertices are integers",
+            _ => "",
+        };
+        Error::user(format!("vertex {vertex} is in no edge of the graph{kind}"))
+    })
+}
+
+fn found_all(held: &Held, vertices: &[Vertex]) -> Result<Vec<u32>> {
+    vertices.iter().map(|vertex| found(held, vertex)).collect()
+}
+
+/// The sources of betweenness, and by what their sum is multiplied.
+fn drawn(held: &Held, sources: &Sources) -> Result<(Vec<u32>, f64)> {
+    let vertices = held.vertices();
+    Ok(match sources {
+        Sources::All => ((0..vertices as u32).collect(), 1.0),
+        Sources::Of(vertices) => (found_all(held, vertices)?, 1.0),
+        Sources::Sample { count, seed } => {
+            let mut order = (0..vertices as u32).collect::<Vec<_>>();
+            let count = (*count).min(vertices);
+            // The first places of a shuffle (Fisher and Yates).
+            for place in 0..count {
+                let random = scrambled(seed.wrapping_add(place as u64)) as usize % (vertices - place);
+                order.swap(place, place + random);
+            }
+            order.truncate(count);
+            (order, if count == 0 { 1.0 } else { vertices as f64 / count as f64 })
+        }
+    })
+}
+
+/// A well mixed word (the finaliser of SplitMix64, G. Steele, D. Lea, C. Flood, OOPSLA 2014).
+fn scrambled(word: u64) -> u64 {
+    let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
+}
+
+/// How many steps lead from each vertex to the one that is its own parent; [`NONE`] where it has none.
+fn depths_of(parents: &[u32]) -> Vec<u32> {
+    let mut depths = vec![NONE; parents.len()];
+    let mut path = Vec::new();
+    for vertex in 0..parents.len() as u32 {
+        let mut at = vertex;
+        while depths[at as usize] == NONE && parents[at as usize] != NONE && parents[at as usize] != at {
+            path.push(at);
+            at = parents[at as usize];
+        }
+        if parents[at as usize] == at {
+            depths[at as usize] = 0;
+        }
+        let mut depth = depths[at as usize];
+        while let Some(below) = path.pop() {
+            depth += 1;
+            depths[below as usize] = depth;
+        }
+    }
+    depths
+}
+
+// ---- columns ----
+
+fn names(held: &Held) -> ArrayRef {
+    held.numbering.names_of(held.own())
+}
+
+fn labelled(held: &Held, labels: Vec<u32>) -> Result<Vec<ArrayRef>> {
+    Ok(vec![names(held), held.numbering.names(labels.into_par_iter())])
+}
+
+/// Parents and depths of the vertices that were reached.
+fn reached(held: &Held, parents: Vec<u32>, depths: Vec<u32>) -> Result<Vec<ArrayRef>> {
+    let own = held.own();
+    let there = (own.start as u32..own.end as u32).zip(&parents).filter(|(_, parent)| **parent != NONE);
+    let vertices = there.map(|(vertex, _)| vertex).collect::<Vec<_>>();
+    let parents = parents.into_iter().filter(|parent| *parent != NONE).collect::<Vec<_>>();
+    let depths = depths.into_iter().filter(|depth| *depth != NONE).map(i64::from);
+    Ok(vec![
+        held.numbering.names(vertices.into_par_iter()),
+        held.numbering.names(parents.into_par_iter()),
+        Arc::new(Int64Array::from_iter_values(depths)),
+    ])
+}
+
+/// The rows for which something holds.
+fn only(holds: Vec<bool>, columns: Vec<ArrayRef>) -> Result<Vec<ArrayRef>> {
+    let holds = BooleanArray::from(holds);
+    columns.iter().map(|column| Ok(filter(column, &holds)?)).collect()
+}

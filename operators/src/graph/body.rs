@@ -1,0 +1,104 @@
+//! A graph algorithm as the body of a stage, with one lane on each rank.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use bireme_engine::error::{Error, Result};
+use bireme_engine::exchange::Flow;
+use bireme_engine::run::StageTask;
+use bireme_engine::stage::{Body, ExchangeId};
+use bireme_engine::workers::Workers;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::algorithm::Algorithm;
+use super::answer::answer;
+use super::edges::{EdgeColumns, Held};
+use super::keep::Kept;
+use super::talk::Talk;
+
+/// Rows of a batch of the answer.
+const ROWS: usize = 1 << 16;
+
+/// Reads edges where they lie, and hands on what an algorithm says of each vertex.
+#[derive(Debug)]
+pub struct GraphBody {
+    algorithm: Algorithm,
+    columns: EdgeColumns,
+    schema: SchemaRef,
+    edges: ExchangeId,
+    kept: Option<Kept>,
+    workers: Arc<Workers>,
+}
+
+impl GraphBody {
+    /// Of edges that come over an exchange, or were kept before; `schema` is that of the answer.
+    pub fn new(
+        algorithm: Algorithm,
+        columns: EdgeColumns,
+        schema: SchemaRef,
+        edges: ExchangeId,
+        kept: Option<Kept>,
+        workers: Arc<Workers>,
+    ) -> Self {
+        Self { algorithm, columns, schema, edges, kept, workers }
+    }
+}
+
+impl Body for GraphBody {
+    fn lines(&self) -> Vec<String> {
+        let kept = self.kept.as_ref().map(|kept| format!(", {kept}")).unwrap_or_default();
+        let mut lines = vec![format!("{} of edges {} from {}{kept}", self.algorithm, self.columns, self.edges)];
+        lines.push(self.algorithm.between_ranks().to_owned());
+        lines
+    }
+
+    fn feeds_back(&self) -> bool {
+        true
+    }
+
+    fn run(&self, mut task: StageTask) -> BoxFuture<'static, Result<()>> {
+        let (algorithm, columns, schema) = (self.algorithm.clone(), self.columns.clone(), Arc::clone(&self.schema));
+        let (kept, workers) = (self.kept.clone(), Arc::clone(&self.workers));
+        let inlets = task.inlets.remove(&self.edges).unwrap_or_default();
+        async move {
+            let feedback = task.feedback.take().ok_or_else(|| Error::internal("a graph without rounds"))?;
+            let mut talk = Talk::new(feedback, workers, task.cancel.clone());
+            let memory = task.budget.reserve("graph");
+            let mut batches = Vec::new();
+            for (_, mut inlet) in inlets {
+                while let Some(batch) = inlet.next().await {
+                    let batch = batch?;
+                    memory.try_grow(batch.get_array_memory_size()).map_err(|error| error.context("reading edges"))?;
+                    batches.push(batch);
+                }
+            }
+            let held = match kept.as_ref().and_then(|kept| kept.get(task.rank)) {
+                Some(held) => held,
+                None => Arc::new(Held::read(batches, &columns, &mut talk).await?),
+            };
+            // Rows, their adjacency in the forms that the algorithm wants, and values: about three times the edges.
+            memory.resize(3 * held.bytes()).map_err(|error| error.context("holding a graph"))?;
+            let columns = answer(&algorithm, &held, &mut talk).await?;
+            if let Some(kept) = &kept {
+                kept.set(task.rank, &held);
+            }
+            let whole = RecordBatch::try_new(schema, columns)?;
+            let mut outlets = task.outlets.into_iter();
+            let mut outlet = outlets.next().ok_or_else(|| Error::internal("a graph without an outlet"))?;
+            for first in (0..whole.num_rows()).step_by(ROWS) {
+                let batch = whole.slice(first, ROWS.min(whole.num_rows() - first));
+                if outlet.push(batch).await? == Flow::Stop {
+                    break;
+                }
+            }
+            outlet.finish().await?;
+            for other in outlets {
+                other.finish().await?;
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,92 @@
+//! Graphs in files that are no tables, as tables of edges.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema};
+use bireme_connectors::graph_file::{edge_list, serialized};
+use bireme_engine::error::{Error, Result};
+
+use super::Session;
+use crate::frame::DataFrame;
+
+/// The columns of edges that a file has.
+struct Columns {
+    from: Vec<i64>,
+    to: Vec<i64>,
+    weight: Option<(DataType, ArrayRef)>,
+}
+
+impl Session {
+    /// The edges in a file, `src, dst` and, where they have weights, `weight`: lists of edges, one a line (`.el`, `.wel`, and `.txt` as of the
+    /// Stanford collection), or graphs as GAP serializes them (`.sg`, `.wsg`; of those that go both ways each edge is there twice).
+    /// Every rank reads the file and keeps its part of the rows. Edges in Parquet, CSV and other tables are read as such.
+    ///
+    /// # Errors
+    /// There is no such file, or it is not what its name says: a user's error or corrupt input that names the line or the place.
+    pub fn read_edges(&self, path: impl AsRef<Path>) -> Result<DataFrame> {
+        let path = path.as_ref();
+        let (part, parts) = match self.inner.ranks.as_slice() {
+            [rank] => (rank.number, rank.control.ranks()),
+            _ => (0, 1),
+        };
+        let columns = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("sg" | "wsg") => of_serialized(path)?,
+            Some("el" | "wel" | "txt") => of_list(path, self.inner.options.lanes.div_ceil(self.ranks()))?,
+            _ => {
+                return Err(Error::unsupported(format!(
+                    "reading edges of {}: a file's name ends with .el, .wel, .txt, .sg or .wsg; tables are read as such (read_parquet, read_csv)",
+                    path.display()
+                )));
+            }
+        };
+        let rows = columns.from.len();
+        let own = rows * part / parts..rows * (part + 1) / parts;
+        let mut fields = ["src", "dst"].map(|name| Field::new(name, DataType::Int64, false)).to_vec();
+        let mut arrays: Vec<ArrayRef> =
+            vec![Arc::new(Int64Array::from(columns.from)), Arc::new(Int64Array::from(columns.to))];
+        if let Some((data_type, weights)) = columns.weight {
+            fields.push(Field::new("weight", data_type, false));
+            arrays.push(weights);
+        }
+        let schema = Arc::new(Schema::new(fields));
+        let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)?.slice(own.start, own.len());
+        DataFrame::from_local_batches(self, schema, vec![batch])
+    }
+}
+
+fn of_serialized(path: &Path) -> Result<Columns> {
+    let graph = serialized::read(path)?;
+    let mut from = Vec::with_capacity(graph.out.targets.len());
+    for (vertex, row) in (0_i64..).zip(graph.out.offsets.windows(2)) {
+        from.extend(std::iter::repeat_n(vertex, row[1] - row[0]));
+    }
+    let to = graph.out.targets.iter().map(|target| i64::from(*target)).collect();
+    let weight = graph.out.weights.map(|weights| {
+        let weights = weights.into_iter().map(i64::from);
+        (DataType::Int64, Arc::new(Int64Array::from_iter_values(weights)) as ArrayRef)
+    });
+    Ok(Columns { from, to, weight })
+}
+
+fn of_list(path: &Path, threads: usize) -> Result<Columns> {
+    let list = edge_list::read(path, threads)?;
+    let signed = |ids: Vec<u64>| {
+        let ids = ids.into_iter().map(|id| {
+            i64::try_from(id)
+                .map_err(|_| Error::unsupported(format!("reading {}: vertex {id} is above 2^63", path.display())))
+        });
+        ids.collect::<Result<Vec<_>>>()
+    };
+    let weight = match list.weights {
+        edge_list::Weights::None => None,
+        edge_list::Weights::Integers(weights) => {
+            Some((DataType::Int64, Arc::new(Int64Array::from(weights)) as ArrayRef))
+        }
+        edge_list::Weights::Floats(weights) => {
+            Some((DataType::Float64, Arc::new(Float64Array::from(weights)) as ArrayRef))
+        }
+    };
+    Ok(Columns { from: signed(list.from)?, to: signed(list.to)?, weight })
+}
