@@ -31,6 +31,7 @@ use memchr::{memchr, memchr_iter, memrchr};
 use super::{open, room};
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests stop at the first surprise")]
 mod tests;
 
 /// How many bytes a piece has.

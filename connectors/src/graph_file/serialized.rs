@@ -25,6 +25,7 @@ use bireme_engine::error::{Error, Result};
 use super::{create_new, open, room};
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests stop at the first surprise")]
 mod tests;
 
 /// How many bytes come before the first block.

@@ -424,5 +424,6 @@ fn add_dependencies(graph: &Graph, source: u32, scores: &mut [f64]) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests stop at the first surprise")]
 #[path = "betweenness_tests.rs"]
 mod tests;

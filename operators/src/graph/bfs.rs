@@ -420,5 +420,6 @@ fn slow_depths(graph: &Graph, source: u32) -> Vec<u32> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests stop at the first surprise")]
 #[path = "bfs_tests.rs"]
 mod tests;

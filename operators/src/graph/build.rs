@@ -709,5 +709,6 @@ pub fn verify_shard<W: Weight>(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests stop at the first surprise")]
 #[path = "build_tests.rs"]
 mod tests;

@@ -80,8 +80,7 @@ fn columns(edges: &[(u32, u32)]) -> (Vec<u32>, Vec<u32>) {
 
 #[test]
 fn every_shape() {
-    for (name, vertices, edges) in shapes() {
-        eprintln!("{name}");
+    for (_, vertices, edges) in shapes() {
         check(vertices, 0..vertices, &unweighted(&edges));
         check(vertices, 0..vertices, &weighted(&edges));
         check(vertices, vertices / 3..vertices / 2, &weighted(&edges));

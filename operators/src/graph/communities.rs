@@ -168,8 +168,8 @@ pub fn verify_communities(graph: &Graph, labels: &[u32]) -> Result<(), String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests stop at the first surprise")]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
     use std::collections::BTreeMap;
 

@@ -303,6 +303,7 @@ fn peel_alike(csr: &Csr, coreness: &[u32], alike: &[u32], left: &mut [usize], go
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests stop at the first surprise")]
 mod tests {
     use std::time::{Duration, Instant};
 

@@ -268,5 +268,6 @@ impl Plane {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests stop at the first surprise")]
 #[path = "generate_tests.rs"]
 mod tests;

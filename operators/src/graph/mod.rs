@@ -32,6 +32,7 @@ mod keep;
 mod numbering;
 mod pagerank;
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests stop at the first surprise")]
 mod samples;
 mod sssp;
 mod strong;

@@ -131,7 +131,7 @@ impl Numbering {
             Numbering::Integers(keys) => integers(of.map(|vertex| keys[vertex as usize]).collect()),
             Numbering::Texts(keys) => {
                 let views = of.map(|vertex| keys.views()[vertex as usize]).collect::<Vec<_>>();
-                let buffers = keys.data_buffers().iter().cloned().collect::<Vec<_>>();
+                let buffers = keys.data_buffers().to_vec();
                 // SAFETY: the views are those of a valid array with the same buffers.
                 Arc::new(unsafe { StringViewArray::new_unchecked(views.into(), buffers, None) })
             }

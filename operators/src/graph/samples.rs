@@ -41,8 +41,11 @@ pub(super) fn weighted(graph: Graph, limit: u32) -> Weighted<i32> {
     Weighted::new(graph, weights)
 }
 
-/// Shapes on which algorithms go wrong: `(name, vertices, edges)`.
-pub(super) fn shapes() -> Vec<(&'static str, usize, Vec<(u32, u32)>)> {
+/// A graph: its name, how many vertices it has, its edges.
+pub(super) type Shape = (&'static str, usize, Vec<(u32, u32)>);
+
+/// Shapes on which algorithms go wrong.
+pub(super) fn shapes() -> Vec<Shape> {
     let path = |length: u32| (1..length).map(|to| (to - 1, to)).collect::<Vec<_>>();
     let complete = |count: u32| (0..count).flat_map(move |from| (0..count).map(move |to| (from, to)));
     vec![

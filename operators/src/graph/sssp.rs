@@ -565,5 +565,6 @@ pub fn verify_sssp<W: Distance>(graph: &Weighted<W>, source: u32, distances: &[W
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests stop at the first surprise")]
 #[path = "sssp_tests.rs"]
 mod tests;
