@@ -26,6 +26,7 @@ pub mod hash_partition;
 pub mod island;
 #[cfg(feature = "datafusion")]
 pub mod overflow;
+mod pages;
 pub mod pipeline;
 pub mod sort;
 pub mod sparse;

@@ -30,7 +30,6 @@ mod integers;
 mod layout;
 mod order;
 mod ordered;
-mod pages;
 mod pending;
 mod scan;
 #[cfg(test)]

@@ -616,7 +616,7 @@ fn room<T>(values: usize) -> Result<Vec<T>> {
 fn zeroed<T: Copy + Default>(values: usize) -> Result<Vec<T>> {
     // Zeros that come from the system as they are cost nothing until they are used, but nobody is told if there are too many: so ask.
     drop(room::<T>(values)?);
-    Ok(vec![T::default(); values])
+    Ok(crate::pages::zeroed(values))
 }
 
 /// Makes a buffer at least so long.

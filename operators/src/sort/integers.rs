@@ -17,8 +17,6 @@ use std::cmp::Ordering;
 
 use rayon::prelude::*;
 
-use super::pages;
-
 /// Fewer are left to the standard library, whose sort does the same in the first-level cache.
 const SMALL: usize = 1024;
 
@@ -99,7 +97,7 @@ pub(super) fn sort<E: Entry>(entries: &mut [E], id_bits: u32, ties: Option<&Ties
         Sort { id_bits, ties }.leaf(entries);
         return;
     }
-    let mut scratch = pages::zeroed::<E>(entries.len());
+    let mut scratch = crate::pages::zeroed::<E>(entries.len());
     Sort { id_bits, ties }.deal(entries, &mut scratch, false);
 }
 

@@ -29,7 +29,6 @@ use rayon::prelude::*;
 use super::blocks::{BLOCK_ROWS, Block, ROW_BITS};
 use super::integers::Entry;
 use super::ordered::{Ordered, WordVisitor, visit_words};
-use super::pages;
 
 /// One column to sort by, in stored form.
 #[derive(Clone, Debug)]
@@ -106,7 +105,7 @@ impl Layout {
     /// The entries of all rows, block after block.
     pub fn encode<E: Entry>(&self, blocks: &[Block]) -> Result<Vec<E>> {
         let rows = blocks.iter().map(|block| block.rows).sum();
-        let mut entries = pages::zeroed::<E>(rows);
+        let mut entries = crate::pages::zeroed::<E>(rows);
         let mut rest = entries.as_mut_slice();
         let mut parts = Vec::with_capacity(blocks.len());
         for (place, block) in blocks.iter().enumerate() {
