@@ -1,4 +1,5 @@
-//! How many friends of friends each person has (walks of two steps that end elsewhere), three ways: a join in SQL, an algorithm of one's own
+//! How many friends of friends each person has (walks of two steps that end elsewhere), three ways: a join in SQL, an
+//! algorithm of one's own
 //! on the graph, and a product of sparse matrices. Prints `three ways, one answer` on any number of ranks:
 //! `cargo run --release --example friends`.
 

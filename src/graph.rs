@@ -19,10 +19,12 @@ pub use bireme_operators::graph as kernels;
 /// Files of graphs: GAP's serialized ones, and lists of edges.
 pub use bireme_connectors::graph_file as files;
 
-/// A graph: the rows of a table are its edges, from one column to another. Vertices are integers or texts, and those that are in an
+/// A graph: the rows of a table are its edges, from one column to another. Vertices are integers or texts, and those that are
+/// in an
 /// edge. Algorithms are lazy: they give DataFrames, with a column `vertex` of the type of the first of the two columns.
 ///
-/// On several ranks each owns a range of vertices, and answers do not depend on how many there are; floating-point answers neither.
+/// On several ranks each owns a range of vertices, and answers do not depend on how many there are; floating-point answers
+/// neither.
 ///
 /// ```
 /// use bireme::prelude::*;
@@ -37,6 +39,7 @@ pub use bireme_connectors::graph_file as files;
 pub struct Graph {
     edges: DataFrame,
     names: EdgeNames,
+    /// Where it lies: then the edges are not read again.
     kept: Option<Kept>,
 }
 
@@ -60,26 +63,26 @@ impl Graph {
         Self { edges: edges.clone(), names, kept: None }.checked()
     }
 
-    /// With lengths of edges, at least 0, for [`Graph::sssp`].
+    /// With lengths of edges, at least 0, for [`Graph::sssp`]. Not kept, if it was before.
     ///
     /// # Errors
     /// The column does not exist, or is not of numbers.
     pub fn weighted(&self, weight: &str) -> Result<Self> {
         let mut graph = self.clone();
-        graph.names.weight = Some(weight.into());
+        (graph.names.weight, graph.kept) = (Some(weight.into()), None);
         graph.checked()
     }
 
-    /// Each edge goes both ways.
+    /// Each edge goes both ways. Not kept, if it was before.
     #[must_use]
     pub fn undirected(&self) -> Self {
         let mut graph = self.clone();
-        graph.names.undirected = true;
+        (graph.names.undirected, graph.kept) = (true, None);
         graph
     }
 
-    /// Reads the edges now and keeps the graph in memory, on all ranks; algorithms on what comes back read no table and number no vertices,
-    /// and adjacency is made once.
+    /// Reads the edges now and keeps the graph in memory, on all ranks: algorithms on what comes back read no table and number no
+    /// vertices, and on one rank adjacency is made once.
     ///
     /// # Errors
     /// As actions of the table; a vertex is NULL, a weight is NULL, negative or NaN; or the graph does not fit the memory limit.
@@ -89,13 +92,9 @@ impl Graph {
         }
         let session = self.edges.session();
         let kept = Kept::new(session.next_graph());
-        let graph = Self { kept: Some(kept), ..self.clone() };
-        session.discard(graph.ask(Algorithm::Vertices)?.program())?;
-        // From now on there is nothing to read; the columns' types are still asked for.
-        let schema = Arc::new(DFSchema::try_from(self.edges.schema()).map_err(|error| session.explain_error(error))?);
-        let nothing = LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema });
-        let edges = self.edges.step(|lazy| Ok(Lazy::new(lazy.into_parts().0, nothing)))?;
-        Ok(Self { edges, ..graph })
+        let reading = self.ask_of(&self.edges, Algorithm::Vertices, Some(kept.clone()))?;
+        session.discard(reading.program())?;
+        Ok(Self { kept: Some(kept), ..self.clone() })
     }
 
     /// Each vertex: `vertex`.
@@ -106,7 +105,8 @@ impl Graph {
         self.ask(Algorithm::Vertices)
     }
 
-    /// How often a walk along the edges comes by each vertex: `vertex, rank`, which add up to 1. An edge that is there twice is taken twice as often;
+    /// How often a walk along the edges comes by each vertex: `vertex, rank`, which add up to 1. An edge that is there twice
+    /// is taken twice as often;
     /// from a vertex without edges the walk jumps (L. Page et al., 1999).
     ///
     /// # Errors
@@ -155,7 +155,8 @@ impl Graph {
         self.ask(Algorithm::Triangles)
     }
 
-    /// The largest k such that the vertex is in a subgraph where all have k neighbours: `vertex, core`. Edges count in both directions, once.
+    /// The largest k such that the vertex is in a subgraph where all have k neighbours: `vertex, core`. Edges count in both
+    /// directions, once.
     ///
     /// # Errors
     /// As [`Graph::from_edges`].
@@ -163,7 +164,8 @@ impl Graph {
         self.ask(Algorithm::Coreness)
     }
 
-    /// On how many shortest paths each vertex is, by their share: `vertex, centrality`, not normalised (U. Brandes, 2001). Edges count once.
+    /// On how many shortest paths each vertex is, by their share: `vertex, centrality`, not normalised (U. Brandes, 2001).
+    /// Edges count once.
     ///
     /// # Errors
     /// A sample of none; when it runs, a source is not in the graph.
@@ -179,9 +181,12 @@ impl Graph {
         self.ask(Algorithm::Communities { max_rounds })
     }
 
-    /// An algorithm of one's own: values of vertices, round by round, out of those that edges come from. A vertex begins with `init`; in each
-    /// round every edge brings `gather(value of its source, its weight)` (the weight is 1 without weights), what edges bring is put together by
-    /// `combine` in the order of their sources, and `apply(last value, what was brought, if anything)` is the next value. Rounds end when
+    /// An algorithm of one's own: values of vertices, round by round, out of those that edges come from. A vertex begins with
+    /// `init`; in each
+    /// round every edge brings `gather(value of its source, its weight)` (the weight is 1 without weights), what edges bring
+    /// is put together by
+    /// `combine` in the order of their sources, and `apply(last value, what was brought, if anything)` is the next value.
+    /// Rounds end when
     /// no value changes, or after `max_rounds`. The answer has columns `vertex, value`; values are `f64`, `i64`, `u32` or `u64`.
     ///
     /// ```
@@ -215,9 +220,21 @@ impl Graph {
     }
 
     fn ask(&self, algorithm: Algorithm) -> Result<DataFrame> {
-        self.edges.step(|lazy| {
+        if self.kept.is_none() {
+            return self.ask_of(&self.edges, algorithm, None);
+        }
+        // There is nothing to read; the columns' types are still asked for.
+        let session = self.edges.session();
+        let schema = Arc::new(DFSchema::try_from(self.edges.schema()).map_err(|error| session.explain_error(error))?);
+        let nothing = LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema });
+        let edges = self.edges.step(|lazy| Ok(Lazy::new(lazy.into_parts().0, nothing)))?;
+        self.ask_of(&edges, algorithm, self.kept.clone())
+    }
+
+    fn ask_of(&self, edges: &DataFrame, algorithm: Algorithm, kept: Option<Kept>) -> Result<DataFrame> {
+        edges.step(|lazy| {
             let (state, edges) = lazy.into_parts();
-            Ok(Lazy::new(state, graph_plan(edges, &self.names, algorithm, self.kept.clone())?))
+            Ok(Lazy::new(state, graph_plan(edges, &self.names, algorithm, kept)?))
         })
     }
 

@@ -118,7 +118,8 @@ pub enum Side {
     Probe,
 }
 
-/// How the rows of one side of a join move: by the hash of their keys, unless the ranks decide otherwise. Only for joins that give
+/// How the rows of one side of a join move: by the hash of their keys, unless the ranks decide otherwise. Only for joins that
+/// give
 /// the right answer if each rank has all build rows, and the probe rows are anywhere.
 #[derive(Clone, Debug)]
 pub struct Adaptive {

@@ -48,7 +48,8 @@ use super::morsels::SessionMorsels;
 use super::rank::Rank;
 use super::{Inner, Options, Session};
 
-/// Arrays of fewer elements lie on every rank: what is half a MiB of `f64` is thought to cost less to compute than to tell of. A guess.
+/// Arrays of fewer elements lie on every rank: what is half a MiB of `f64` is thought to cost less to compute than to tell of.
+/// A guess.
 const ARRAYS_WHOLE_BELOW: usize = 1 << 16;
 
 /// On what stages run by preference.

@@ -15,12 +15,14 @@ use crate::frame::DataFrame;
 struct Columns {
     from: Vec<i64>,
     to: Vec<i64>,
-    weight: Option<(DataType, ArrayRef)>,
+    weight: edge_list::Weights,
 }
 
 impl Session {
-    /// The edges in a file, `src, dst` and, where they have weights, `weight`: lists of edges, one a line (`.el`, `.wel`, and `.txt` as of the
-    /// Stanford collection), or graphs as GAP serializes them (`.sg`, `.wsg`; of those that go both ways each edge is there twice).
+    /// The edges in a file, `src, dst` and, where they have weights, `weight`: lists of edges, one a line (`.el`, `.wel`, and
+    /// `.txt` as of the
+    /// Stanford collection), or graphs as GAP serializes them (`.sg`, `.wsg`; of those that go both ways each edge is there
+    /// twice).
     /// Every rank reads the file and keeps its part of the rows. Edges in Parquet, CSV and other tables are read as such.
     ///
     /// # Errors
@@ -31,28 +33,43 @@ impl Session {
             [rank] => (rank.number, rank.control.ranks()),
             _ => (0, 1),
         };
-        let columns = match path.extension().and_then(|extension| extension.to_str()) {
-            Some("sg" | "wsg") => of_serialized(path)?,
-            Some("el" | "wel" | "txt") => of_list(path, self.inner.options.lanes.div_ceil(self.ranks()))?,
-            _ => {
-                return Err(Error::unsupported(format!(
-                    "reading edges of {}: a file's name ends with .el, .wel, .txt, .sg or .wsg; tables are read as such (read_parquet, read_csv)",
-                    path.display()
-                )));
-            }
-        };
-        let rows = columns.from.len();
+        let threads = self.inner.options.lanes.div_ceil(self.ranks());
+        let columns = read(path, threads);
+        // All ranks or none go on: those that have a file meet below.
+        let outcome = columns.as_ref().map(|_| ()).map_err(Clone::clone);
+        self.on_all_ranks("reading edges", &outcome)?.into_iter().collect::<Result<()>>()?;
+        let Columns { from, to, weight } = columns?;
+        let rows = from.len();
         let own = rows * part / parts..rows * (part + 1) / parts;
         let mut fields = ["src", "dst"].map(|name| Field::new(name, DataType::Int64, false)).to_vec();
-        let mut arrays: Vec<ArrayRef> =
-            vec![Arc::new(Int64Array::from(columns.from)), Arc::new(Int64Array::from(columns.to))];
-        if let Some((data_type, weights)) = columns.weight {
-            fields.push(Field::new("weight", data_type, false));
-            arrays.push(weights);
+        let vertices =
+            |all: Vec<i64>| Arc::new(Int64Array::from_iter_values(all[own.clone()].iter().copied())) as ArrayRef;
+        let mut arrays = vec![vertices(from), vertices(to)];
+        match weight {
+            edge_list::Weights::None => {}
+            edge_list::Weights::Integers(weights) => {
+                fields.push(Field::new("weight", DataType::Int64, false));
+                arrays.push(vertices(weights));
+            }
+            edge_list::Weights::Floats(weights) => {
+                fields.push(Field::new("weight", DataType::Float64, false));
+                arrays.push(Arc::new(Float64Array::from_iter_values(weights[own].iter().copied())));
+            }
         }
         let schema = Arc::new(Schema::new(fields));
-        let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)?.slice(own.start, own.len());
+        let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)?;
         DataFrame::from_local_batches(self, schema, vec![batch])
+    }
+}
+
+fn read(path: &Path, threads: usize) -> Result<Columns> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("sg" | "wsg") => of_serialized(path),
+        Some("el" | "wel" | "txt") => of_list(path, threads),
+        _ => Err(Error::unsupported(format!(
+            "reading edges of {}: a file's name ends with .el, .wel, .txt, .sg or .wsg; tables are read as such (read_parquet, read_csv)",
+            path.display()
+        ))),
     }
 }
 
@@ -63,10 +80,10 @@ fn of_serialized(path: &Path) -> Result<Columns> {
         from.extend(std::iter::repeat_n(vertex, row[1] - row[0]));
     }
     let to = graph.out.targets.iter().map(|target| i64::from(*target)).collect();
-    let weight = graph.out.weights.map(|weights| {
-        let weights = weights.into_iter().map(i64::from);
-        (DataType::Int64, Arc::new(Int64Array::from_iter_values(weights)) as ArrayRef)
-    });
+    let weight = match graph.out.weights {
+        None => edge_list::Weights::None,
+        Some(weights) => edge_list::Weights::Integers(weights.into_iter().map(i64::from).collect()),
+    };
     Ok(Columns { from, to, weight })
 }
 
@@ -75,18 +92,9 @@ fn of_list(path: &Path, threads: usize) -> Result<Columns> {
     let signed = |ids: Vec<u64>| {
         let ids = ids.into_iter().map(|id| {
             i64::try_from(id)
-                .map_err(|_| Error::unsupported(format!("reading {}: vertex {id} is above 2^63", path.display())))
+                .map_err(|_| Error::unsupported(format!("reading {}: vertex {id} is 2^63 or more", path.display())))
         });
         ids.collect::<Result<Vec<_>>>()
     };
-    let weight = match list.weights {
-        edge_list::Weights::None => None,
-        edge_list::Weights::Integers(weights) => {
-            Some((DataType::Int64, Arc::new(Int64Array::from(weights)) as ArrayRef))
-        }
-        edge_list::Weights::Floats(weights) => {
-            Some((DataType::Float64, Arc::new(Float64Array::from(weights)) as ArrayRef))
-        }
-    };
-    Ok(Columns { from: signed(list.from)?, to: signed(list.to)?, weight })
+    Ok(Columns { from: signed(list.from)?, to: signed(list.to)?, weight: list.weights })
 }

@@ -1,4 +1,5 @@
-//! Graph kernels by the rules of the GAP Benchmark Suite, beside its own reference implementation where a folder with that is given.
+//! Graph kernels by the rules of the GAP Benchmark Suite, beside its own reference implementation where a folder with that is
+//! given.
 //!
 //! ```text
 //!   generate (seeded) ─► edges ─► build ─► a .sg and a .wsg file ─► gapbs/bfs -f … -n 64      its own clock
@@ -13,8 +14,10 @@
 //! | bc | 16 | 4 sources | |
 //! | tc | 3 | all triangles, relabelling included | |
 //!
-//! A trial is a kernel from a built graph to its result; the mean of all trials counts, as GAP reports it. Sources are drawn among vertices
-//! that have edges, by each program for itself. Answers are verified outside of the clock. A bar is what we aim at; the exit code does
+//! A trial is a kernel from a built graph to its result; the mean of all trials counts, as GAP reports it. Sources are drawn
+//! among vertices
+//! that have edges, by each program for itself. Answers are verified outside of the clock. A bar is what we aim at; the exit
+//! code does
 //! not depend on it. S. Beamer, K. Asanović, D. Patterson: The GAP Benchmark Suite, arXiv:1508.03619.
 
 mod end_to_end;

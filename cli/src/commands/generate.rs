@@ -134,6 +134,15 @@ fn run_graph(arguments: &GraphArguments) -> Result<()> {
         return Err(Error::user("one process generates a graph: start it without a launcher"));
     }
     let GraphArguments { scale, degree, seed, weights, .. } = *arguments;
+    let path = arguments.out.to_string_lossy();
+    let is_csv = match arguments.out.extension().and_then(|extension| extension.to_str()) {
+        Some("parquet") => false,
+        Some("csv") => true,
+        _ => return Err(Error::user(format!("{path}: the file's name ends with .parquet or .csv"))),
+    };
+    if arguments.out.exists() && !arguments.overwrite {
+        return Err(Error::user(format!("{path} exists; replace it with --overwrite")));
+    }
     let kind = match arguments.kind {
         GraphKind::Kron => Kind::Kron,
         GraphKind::Uniform => Kind::Uniform,
@@ -159,11 +168,11 @@ fn run_graph(arguments: &GraphArguments) -> Result<()> {
     }
     let session = Session::builder().overwrite(arguments.overwrite).build()?;
     session.register_table("edges", batches)?;
-    let (edges, path) = (session.sql("SELECT * FROM edges")?, arguments.out.to_string_lossy());
-    match arguments.out.extension().and_then(|extension| extension.to_str()) {
-        Some("parquet") => edges.write_parquet(&path)?,
-        Some("csv") => edges.write_csv(&path)?,
-        _ => return Err(Error::user(format!("{path}: the file's name ends with .parquet or .csv"))),
+    let edges = session.sql("SELECT * FROM edges")?;
+    if is_csv {
+        edges.write_csv(&path)?
+    } else {
+        edges.write_parquet(&path)?
     };
     let columns: [(&str, ArrayRef); 3] = [
         ("vertices", Arc::new(UInt64Array::from(vec![generate::vertices(scale)? as u64]))),

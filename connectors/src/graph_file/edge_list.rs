@@ -6,7 +6,8 @@
 //!  7 3 -2.5       or three: and its weight; either all lines have one or none
 //! ```
 //!
-//! Columns are parted by blanks and tabs. Vertices are any numbers of 64 bits without a sign; what they are to mean is left to the
+//! Columns are parted by blanks and tabs. Vertices are any numbers of 64 bits without a sign; what they are to mean is left to
+//! the
 //! caller. Weights are integers, or floats if one of them is none.
 //!
 //! The file is cut into pieces of a mebibyte, which threads take in turn. A line belongs to the piece in which it begins:

@@ -1,6 +1,7 @@
 //! Serialized graphs of the GAP benchmark: `.sg`, and `.wsg` with weights.
 //!
-//! Numbers are little-endian. A graph whose edges go both ways has one block of rows; one whose edges go one way has a second one, of
+//! Numbers are little-endian. A graph whose edges go both ways has one block of rows; one whose edges go one way has a second
+//! one, of
 //! the edges by target.
 //!
 //! ```text
@@ -71,7 +72,8 @@ pub struct Rows {
 /// ```
 ///
 /// # Errors
-/// There is no such file; its name ends in neither; it is damaged: too short, too long, or with numbers that cannot be; memory ran out.
+/// There is no such file; its name ends in neither; it is damaged: too short, too long, or with numbers that cannot be; memory
+/// ran out.
 pub fn read(path: &Path) -> Result<SerializedGraph> {
     let parsed = weighted(path).and_then(|weighted| {
         let (mut file, bytes) = open(path)?;

@@ -233,7 +233,7 @@ impl Outgoing {
 }
 
 /// Bytes of the rows of a batch, not of the buffers that they may be slices of.
-pub(crate) fn batch_bytes(batch: &RecordBatch) -> u64 {
+pub fn batch_bytes(batch: &RecordBatch) -> u64 {
     let bytes = batch.columns().iter().map(|column| column_bytes(column)).sum::<usize>();
     (bytes as u64).max(LEAST_BYTES)
 }

@@ -22,7 +22,8 @@ impl fmt::Display for Vertex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Vertex::Integer(number) => write!(f, "{number}"),
-            Vertex::Text(text) => write!(f, "'{text}'"),
+            // Escaped: plans are told apart by this text.
+            Vertex::Text(text) => write!(f, "{text:?}"),
         }
     }
 }
@@ -45,7 +46,8 @@ impl From<String> for Vertex {
     }
 }
 
-/// How PageRank is iterated: `damping` is the chance to follow an edge, `tolerance` the sum of absolute changes at which it stops.
+/// How PageRank is iterated: `damping` is the chance to follow an edge, `tolerance` the sum of absolute changes at which it
+/// stops.
 #[derive(Clone, Debug)]
 pub struct PageRank {
     /// The chance to follow an edge rather than jump anywhere; at least 0 and below 1.

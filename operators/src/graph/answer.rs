@@ -17,6 +17,11 @@ use super::{
 };
 
 impl Algorithm {
+    /// Whether each rank brings all edges together.
+    pub(super) fn is_whole_on_each_rank(&self) -> bool {
+        matches!(self, Algorithm::StrongComponents | Algorithm::Triangles | Algorithm::Betweenness { .. })
+    }
+
     /// How ranks work together, for EXPLAIN.
     pub(super) fn between_ranks(&self) -> &'static str {
         match self {
@@ -40,7 +45,7 @@ pub(super) async fn answer(algorithm: &Algorithm, held: &Arc<Held>, talk: &mut T
     algorithm.check()?;
     let several = talk.ranks() > 1;
     match algorithm {
-        Algorithm::Vertices => Ok(vec![names(held)]),
+        Algorithm::Vertices => Ok(vec![names(held, talk).await?]),
         Algorithm::PageRank(options) => {
             let sources = found_all(held, &options.sources)?;
             let ranks = if several {
@@ -49,7 +54,7 @@ pub(super) async fn answer(algorithm: &Algorithm, held: &Arc<Held>, talk: &mut T
                 let options = options.clone();
                 on_one(held, talk, move |held| ranks_of(held, &options, &sources)).await?
             };
-            Ok(vec![names(held), Arc::new(Float64Array::from(ranks))])
+            Ok(vec![names(held, talk).await?, Arc::new(Float64Array::from(ranks))])
         }
         Algorithm::Bfs { source } => {
             let source = found(held, source)?;
@@ -63,10 +68,11 @@ pub(super) async fn answer(algorithm: &Algorithm, held: &Arc<Held>, talk: &mut T
                 })
                 .await?
             };
-            reached(held, parents, depths)
+            on_one(held, talk, move |held| reached(held, parents, depths)).await
         }
         Algorithm::Sssp { source } => {
             let source = found(held, source)?;
+            held.edges.lengths_fit(held.vertices())?;
             match &held.edges.weights {
                 Weights::Floats(_) => {
                     let distances = if several {
@@ -79,7 +85,7 @@ pub(super) async fn answer(algorithm: &Algorithm, held: &Arc<Held>, talk: &mut T
                         .await?
                     };
                     let is_there = distances.iter().map(|distance| distance.is_finite()).collect();
-                    only(is_there, vec![names(held), Arc::new(Float64Array::from(distances))])
+                    only(is_there, vec![names(held, talk).await?, Arc::new(Float64Array::from(distances))])
                 }
                 _ => {
                     let distances = if several {
@@ -92,7 +98,7 @@ pub(super) async fn answer(algorithm: &Algorithm, held: &Arc<Held>, talk: &mut T
                         .await?
                     };
                     let is_there = distances.iter().map(|distance| *distance != i64::MAX).collect();
-                    only(is_there, vec![names(held), Arc::new(Int64Array::from(distances))])
+                    only(is_there, vec![names(held, talk).await?, Arc::new(Int64Array::from(distances))])
                 }
             }
         }
@@ -102,15 +108,18 @@ pub(super) async fn answer(algorithm: &Algorithm, held: &Arc<Held>, talk: &mut T
             } else {
                 on_one(held, talk, |held| Ok(components(held.directed()?))).await?
             };
-            labelled(held, labels)
+            on_one(held, talk, move |held| Ok(labelled(held, labels))).await
         }
         Algorithm::StrongComponents => {
             let labels = everywhere(held, talk, |held| Ok(strong_components(held.directed()?))).await?;
-            labelled(held, labels)
+            on_one(held, talk, move |held| Ok(labelled(held, labels))).await
         }
         Algorithm::Triangles => {
             let counts = everywhere(held, talk, |held| Ok(triangles(held.simple()?))).await?;
-            Ok(vec![names(held), Arc::new(Int64Array::from_iter_values(counts.into_iter().map(|count| count as i64)))])
+            Ok(vec![
+                names(held, talk).await?,
+                Arc::new(Int64Array::from_iter_values(counts.into_iter().map(|count| count as i64))),
+            ])
         }
         Algorithm::Coreness => {
             let cores = if several {
@@ -118,7 +127,7 @@ pub(super) async fn answer(algorithm: &Algorithm, held: &Arc<Held>, talk: &mut T
             } else {
                 on_one(held, talk, |held| Ok(coreness(held.simple()?))).await?
             };
-            Ok(vec![names(held), Arc::new(Int64Array::from_iter_values(cores.into_iter().map(i64::from)))])
+            Ok(vec![names(held, talk).await?, Arc::new(Int64Array::from_iter_values(cores.into_iter().map(i64::from)))])
         }
         Algorithm::Betweenness { sources } => {
             let (sources, scale) = drawn(held, sources)?;
@@ -128,9 +137,9 @@ pub(super) async fn answer(algorithm: &Algorithm, held: &Arc<Held>, talk: &mut T
                 Ok(scores)
             })
             .await?;
-            Ok(vec![names(held), Arc::new(Float64Array::from(scores))])
+            Ok(vec![names(held, talk).await?, Arc::new(Float64Array::from(scores))])
         }
-        Algorithm::Iterate(iteration) => Ok(vec![names(held), iteration.run(held, talk).await?]),
+        Algorithm::Iterate(iteration) => Ok(vec![names(held, talk).await?, iteration.run(held, talk).await?]),
         Algorithm::Communities { max_rounds } => {
             let max_rounds = *max_rounds;
             let labels = if several {
@@ -138,12 +147,12 @@ pub(super) async fn answer(algorithm: &Algorithm, held: &Arc<Held>, talk: &mut T
             } else {
                 on_one(held, talk, move |held| Ok(communities(held.simple()?, max_rounds).0)).await?
             };
-            labelled(held, labels)
+            on_one(held, talk, move |held| Ok(labelled(held, labels))).await
         }
     }
 }
 
-/// Work on the only rank.
+/// Work on this rank, in its pool.
 async fn on_one<T: Send + 'static>(
     held: &Arc<Held>,
     talk: &Talk,
@@ -249,7 +258,7 @@ fn names(held: &Held) -> ArrayRef {
 }
 
 fn labelled(held: &Held, labels: Vec<u32>) -> Result<Vec<ArrayRef>> {
-    Ok(vec![names(held), held.numbering.names(labels.into_par_iter())])
+    Ok(vec![held.numbering.names_of(held.own()), held.numbering.names(labels.into_par_iter())])
 }
 
 /// Parents and depths of the vertices that were reached.

@@ -1,7 +1,9 @@
 //! Betweenness: how many shortest paths lead through each vertex.
 //!
-//! The score of `v` is the sum, over the given sources `s` and all targets `t`, of the share of the shortest paths from `s` to `t` that
-//! have `v` inside. Brandes gets all targets of a source at once. Forward, level by level, `σ(v)` counts the shortest paths from the
+//! The score of `v` is the sum, over the given sources `s` and all targets `t`, of the share of the shortest paths from `s` to
+//! `t` that
+//! have `v` inside. Brandes gets all targets of a source at once. Forward, level by level, `σ(v)` counts the shortest paths
+//! from the
 //! source to `v`; backward, the dependency `δ(u)` sums the shares of all targets behind `u`:
 //!
 //! ```text
@@ -10,8 +12,10 @@
 //!   δ(u) = σ(u) · Σ (1 + δ(v)) / σ(v)  over edges u → v to the next level     └─ c ─┘            δ        b 1   c 1   d 1   e 0
 //! ```
 //!
-//! Both are the same step: sums, over edges between two neighbouring levels, of one number of the vertex at the other end. So one array
-//! serves: it holds `σ(v)` on the way out, and `(1 + δ(v)) / σ(v)` once the way back has passed `v`. A step is made in one of two ways,
+//! Both are the same step: sums, over edges between two neighbouring levels, of one number of the vertex at the other end. So
+//! one array
+//! serves: it holds `σ(v)` on the way out, and `(1 + δ(v)) / σ(v)` once the way back has passed `v`. A step is made in one of
+//! two ways,
 //! whichever reads fewer edges:
 //!
 //! ```text
@@ -25,17 +29,23 @@
 //!          range 1   (5,1)       | (6,7) (5,9)     →     sums of 4..8
 //! ```
 //!
-//! Either way a vertex sums its neighbours in ascending order, each time from zero: scores are the same to the last bit whatever the
+//! Either way a vertex sums its neighbours in ascending order, each time from zero: scores are the same to the last bit
+//! whatever the
 //! ways and the number of threads. An edge that is there twice makes two paths.
 //!
-//! Each source costs `O(n + m)` work: each way, a step that pushes or pulls reads at most a few times the edges of its level, plus `n / 64`
-//! words where threads take part. What is kept between sources is cleared by the list of what was reached, so that a source that reaches
-//! little costs little. Memory is 20.25 bytes a vertex, and 8 to 16 for each edge of a step that pushes: at most a sixth of all edges.
+//! Each source costs `O(n + m)` work: each way, a step that pushes or pulls reads at most a few times the edges of its level,
+//! plus `n / 64`
+//! words where threads take part. What is kept between sources is cleared by the list of what was reached, so that a source
+//! that reaches
+//! little costs little. Memory is 20.25 bytes a vertex, and 8 to 16 for each edge of a step that pushes: at most a sixth of
+//! all edges.
 //!
-//! Counts are `f64`: above `2^53` they round, and where there are more than `10^308` paths, as between corners of a mesh of 600 × 600,
+//! Counts are `f64`: above `2^53` they round, and where there are more than `10^308` paths, as between corners of a mesh of
+//! 600 × 600,
 //! they overflow and scores behind are not numbers.
 //!
-//! U. Brandes: A Faster Algorithm for Betweenness Centrality, Journal of Mathematical Sociology 25 (2001). Looking from both sides comes
+//! U. Brandes: A Faster Algorithm for Betweenness Centrality, Journal of Mathematical Sociology 25 (2001). Looking from both
+//! sides comes
 //! from S. Beamer, K. Asanović, D. Patterson: Direction-Optimizing Breadth-First Search, SC'12 (2012).
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -52,8 +62,10 @@ const SERIAL_EDGES: usize = 4096;
 /// Vertices that a task sums for: those of 16 words of a bitmap.
 const PART: usize = 1024;
 
-/// Sums, over the sources, how much of the shortest paths from there leads through each vertex, its ends excluded: the betweenness where
-/// all vertices are sources, else a sample of it. Not normalised; edges are as they are, so in a symmetric graph each pair of vertices
+/// Sums, over the sources, how much of the shortest paths from there leads through each vertex, its ends excluded: the
+/// betweenness where
+/// all vertices are sources, else a sample of it. Not normalised; edges are as they are, so in a symmetric graph each pair of
+/// vertices
 /// counts from both ends. Sources that are no vertices are left out.
 ///
 /// ```
@@ -265,7 +277,8 @@ impl<'g> Sweep<'g> {
 
     /// The sum of the values of those neighbours that are in `level`, in order.
     ///
-    /// First takes down which they are, without branches, as no branch could be foreseen; then the sum waits for many values at once.
+    /// First takes down which they are, without branches, as no branch could be foreseen; then the sum waits for many values
+    /// at once.
     #[inline]
     fn sum(&self, row: &[u32]) -> f64 {
         let mut sum = 0.0;
@@ -283,7 +296,8 @@ impl<'g> Sweep<'g> {
         sum
     }
 
-    /// For each range of vertices, in order, `finish(first vertex, sums)`: the sums of the values of the givers from which an edge comes,
+    /// For each range of vertices, in order, `finish(first vertex, sums)`: the sums of the values of the givers from which an
+    /// edge comes,
     /// for those vertices that are wanted.
     fn push<T: Send>(
         &self,
@@ -372,7 +386,8 @@ fn edges_of(adjacency: &Csr, vertices: &[u32]) -> usize {
     if vertices.len() < SERIAL_EDGES { edges(vertices) } else { vertices.par_chunks(PART).map(edges).sum() }
 }
 
-/// Says whether scores are those of the sources, to one part in a million: counts paths by a queue, and sums dependencies in the order
+/// Says whether scores are those of the sources, to one part in a million: counts paths by a queue, and sums dependencies in
+/// the order
 /// of Brandes's paper, on one thread. Takes `O(n + m)` for each source.
 pub fn verify_betweenness(graph: &Graph, sources: &[u32], scores: &[f64]) -> Result<(), String> {
     if scores.len() != graph.vertices() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bireme_engine::error::{Error, Result};
-use bireme_engine::exchange::Flow;
+use bireme_engine::exchange::{Flow, batch_bytes};
 use bireme_engine::run::StageTask;
 use bireme_engine::stage::{Body, ExchangeId};
 use bireme_engine::workers::Workers;
@@ -70,7 +70,8 @@ impl Body for GraphBody {
             for (_, mut inlet) in inlets {
                 while let Some(batch) = inlet.next().await {
                     let batch = batch?;
-                    memory.try_grow(batch.get_array_memory_size()).map_err(|error| error.context("reading edges"))?;
+                    let bytes = batch_bytes(&batch) as usize;
+                    memory.try_grow(bytes).map_err(|error| error.context("reading edges"))?;
                     batches.push(batch);
                 }
             }
@@ -79,10 +80,20 @@ impl Body for GraphBody {
                 None => Arc::new(Held::read(batches, &columns, &mut talk).await?),
             };
             // Rows, their adjacency in the forms that the algorithm wants, and values: about three times the edges.
-            memory.resize(3 * held.bytes()).map_err(|error| error.context("holding a graph"))?;
+            let own = held.edges.from.len();
+            let edges = match algorithm.is_whole_on_each_rank() {
+                true => talk.sums(&[own as u64]).await?[0] as usize,
+                false => own,
+            };
+            memory.resize(3 * held.bytes(edges)).map_err(|error| error.context("holding a graph"))?;
             let columns = answer(&algorithm, &held, &mut talk).await?;
             if let Some(kept) = &kept {
-                kept.set(task.rank, &held);
+                let bytes = held.bytes(held.edges.from.len());
+                kept.set(task.rank, &held, || {
+                    let memory = task.budget.reserve("kept graph");
+                    memory.try_grow(bytes).map_err(|error| error.context("keeping a graph"))?;
+                    Ok(memory)
+                })?;
             }
             let whole = RecordBatch::try_new(schema, columns)?;
             let mut outlets = task.outlets.into_iter();

@@ -1,6 +1,7 @@
 //! Adjacency out of edges in memory.
 //!
-//! A row and a target side by side are one number, the key of an entry. Adjacency is the entries sorted by key, so building it is a
+//! A row and a target side by side are one number, the key of an entry. Adjacency is the entries sorted by key, so building it
+//! is a
 //! radix sort: one pass through memory on the high bits of the row, and the rest in cache.
 //!
 //! ```text
@@ -14,12 +15,16 @@
 //!  rows       ───┴──────────┴──────────┴───             put one after the other
 //! ```
 //!
-//! With m entries, work is O(m + vertices): an entry is moved once for the chunks, and two to four times in cache, the last time to its
-//! place in the adjacency; if duplicates leave gaps, what follows is moved up. Beside the edges and the adjacency, memory holds every
-//! entry once: 4 bytes each while a bucket's keys fit 32 bits (up to about four million vertices), else 8, and the weight. A bucket far
+//! With m entries, work is O(m + vertices): an entry is moved once for the chunks, and two to four times in cache, the last
+//! time to its
+//! place in the adjacency; if duplicates leave gaps, what follows is moved up. Beside the edges and the adjacency, memory
+//! holds every
+//! entry once: 4 bytes each while a bucket's keys fit 32 bits (up to about four million vertices), else 8, and the weight. A
+//! bucket far
 //! larger than the others, that of a vertex that most edges leave, is sorted by all threads together.
 //!
-//! Chunks and buckets are shared out to threads; entries of one key are told apart by their weights only and sorted by them. So the
+//! Chunks and buckets are shared out to threads; entries of one key are told apart by their weights only and sorted by them.
+//! So the
 //! result depends neither on the number of threads nor on the order of the edges.
 //!
 //! Partitioning before sorting in cache: O. Polychroniou, K. A. Ross: A Comprehensive Study of Main-Memory Partitioning and its
@@ -218,7 +223,8 @@ pub fn weighted_symmetric<W: Weight>(
 
 /// Some rows of adjacency, and the weights in the order of the targets: what one rank of several holds.
 ///
-/// Row `i` is that of vertex `rows.start + i`; targets are numbers of the whole graph, below `vertices`. Edges that stand in none of
+/// Row `i` is that of vertex `rows.start + i`; targets are numbers of the whole graph, below `vertices`. Edges that stand in
+/// none of
 /// these rows are left out.
 ///
 /// # Errors
@@ -614,7 +620,8 @@ fn room<T>(values: usize) -> Result<Vec<T>> {
 
 /// So many zeros.
 fn zeroed<T: Copy + Default>(values: usize) -> Result<Vec<T>> {
-    // Zeros that come from the system as they are cost nothing until they are used, but nobody is told if there are too many: so ask.
+    // Zeros that come from the system as they are cost nothing until they are used, but nobody is told if there are too many:
+    // so ask.
     drop(room::<T>(values)?);
     Ok(crate::pages::zeroed(values))
 }
@@ -633,7 +640,8 @@ fn no_memory<T>(values: usize) -> Error {
     Error::resources(format!("no memory for {bytes} bytes while building adjacency; use more ranks or a smaller graph"))
 }
 
-/// Checks rows of adjacency against the edges that they were made of: they ascend, every edge stands where it should as often as it
+/// Checks rows of adjacency against the edges that they were made of: they ascend, every edge stands where it should as often
+/// as it
 /// should, with its weight, and nothing else does.
 ///
 /// # Errors

@@ -20,7 +20,8 @@
 //!        0: 0 -- 1: 1   ...                                 0: 1 -- 1: 1      1 keeps its own
 //! ```
 //!
-//! A vertex is stale if a neighbour has changed since its last turn; only those are worked on. A distributed version runs the same
+//! A vertex is stale if a neighbour has changed since its last turn; only those are worked on. A distributed version runs the
+//! same
 //! rounds: it sends labels that changed to the owners of neighbours, which mark stale what these labels touch, and agrees on
 //! whether any vertex is stale.
 //!

@@ -121,23 +121,28 @@ impl Held {
         self.numbering.vertices()
     }
 
-    /// Bytes that the edges and names take, about.
-    pub fn bytes(&self) -> usize {
+    /// Bytes that so many edges, and the names, take, about.
+    pub fn bytes(&self, edges: usize) -> usize {
         let weights = match &self.edges.weights {
             Weights::None => 0,
             Weights::Integers(_) | Weights::Floats(_) => 8,
         };
-        self.edges.from.len() * (8 + weights) + self.vertices() * 8
+        edges * (8 + weights) + self.vertices() * 8
     }
 
     /// Brings the edges of all ranks to each. All ranks call it.
     pub async fn gather(&self, talk: &mut Talk) -> Result<()> {
-        if talk.ranks() == 1 || self.whole.get().is_some() {
+        if talk.ranks() == 1 {
+            return Ok(());
+        }
+        // An action that was cancelled may have left some ranks with all edges, and others without.
+        let has = u64::from(self.whole.get().is_some());
+        if talk.sums(&[has]).await?[0] == talk.ranks() as u64 {
             return Ok(());
         }
         let letters = talk.tell_all(&[], self.edges.packed(0..self.edges.from.len(), |_| true)).await?;
         let mut whole = self.edges.empty();
-        for letter in &letters {
+        for letter in letters {
             whole.unpack(&letter.bytes)?;
         }
         self.whole.get_or_init(|| Arc::new(whole));
@@ -205,7 +210,7 @@ impl Held {
         let letters = talk.round(&[], bytes).await?;
         let (mut part, vertices, own) = (self.edges.empty(), self.vertices(), self.own());
         talk.run(move || {
-            for letter in &letters {
+            for letter in letters {
                 part.unpack(&letter.bytes)?;
             }
             let (from, to) = (&part.from, &part.to);
@@ -304,6 +309,18 @@ impl EdgeList {
             Weights::Floats(weights) => weights.extend(back.iter().map(|&at| weights[at]).collect::<Vec<_>>()),
         }
         self
+    }
+
+    /// Refuses integer weights with which the length of a path might not fit 64 bits.
+    pub fn lengths_fit(&self, vertices: usize) -> Result<()> {
+        let Weights::Integers(weights) = &self.weights else { return Ok(()) };
+        let longest = weights.iter().copied().max().unwrap_or(0);
+        if longest.checked_mul(vertices as i64).is_none_or(|length| length == i64::MAX) {
+            return Err(Error::user(format!(
+                "weights up to {longest} make lengths of paths over {vertices} vertices that may not fit 64 bits; take DOUBLE: CAST(… AS DOUBLE)"
+            )));
+        }
+        Ok(())
     }
 
     /// No edges of the same kind.

@@ -5,8 +5,10 @@
 //!            gather(value of w, weight) ─┴ combine ─► apply(value of v, combined) ─► value of v in the next round
 //! ```
 //!
-//! All vertices are computed in each round, out of values of the round before, and combined in the order of their neighbours; so results do
-//! not depend on threads or ranks, whatever the functions are. Rounds end when no value changes. Between ranks only values that changed
+//! All vertices are computed in each round, out of values of the round before, and combined in the order of their neighbours;
+//! so results do
+//! not depend on threads or ranks, whatever the functions are. Rounds end when no value changes. Between ranks only values
+//! that changed
 //! travel. It is Pregel's model as gather, apply and scatter have it (G. Malewicz et al., SIGMOD 2010; J. Gonzalez et al., OSDI
 //! 2012); the functions are plain closures, for every rank is the same program.
 
@@ -34,16 +36,19 @@ pub trait Value: Numeric {}
 impl<T: Numeric> Value for T {}
 
 /// What a value needs; implemented here only.
-pub trait Numeric: Plain + AsBytes + PartialEq {
+pub trait Numeric: Plain + AsBytes {
     /// The column's type.
     fn data_type() -> DataType;
 
     /// Values as a column.
     fn column(values: Vec<Self>) -> ArrayRef;
+
+    /// What makes it another value, for copies on other ranks too: its bits.
+    fn bits(self) -> u64;
 }
 
 macro_rules! numeric {
-    ($($number:ty: $arrow:ty),*) => {
+    ($($number:ty: $arrow:ty, $bits:expr);*) => {
         $(impl Numeric for $number {
             fn data_type() -> DataType {
                 <$arrow as ArrowPrimitiveType>::DATA_TYPE
@@ -52,11 +57,16 @@ macro_rules! numeric {
             fn column(values: Vec<Self>) -> ArrayRef {
                 Arc::new(PrimitiveArray::<$arrow>::from_iter_values(values))
             }
+
+            fn bits(self) -> u64 {
+                let bits: fn($number) -> u64 = $bits;
+                bits(self)
+            }
         })*
     };
 }
 
-numeric!(f64: Float64Type, i64: Int64Type, u32: UInt32Type, u64: UInt64Type);
+numeric!(f64: Float64Type, f64::to_bits; i64: Int64Type, i64::cast_unsigned; u32: UInt32Type, u64::from; u64: UInt64Type, |value| value);
 
 /// The functions of an algorithm.
 pub struct Steps<I, G, C, A> {
@@ -154,8 +164,11 @@ where
                     (steps.apply)(values[range.start + row], brought.reduce(&steps.combine))
                 });
                 let next = next.collect::<Vec<_>>();
-                let changed =
-                    next.iter().zip(&values[range.clone()]).map(|(next, last)| next != last).collect::<Vec<_>>();
+                let changed = next
+                    .iter()
+                    .zip(&values[range.clone()])
+                    .map(|(next, last)| next.bits() != last.bits())
+                    .collect::<Vec<_>>();
                 values[range].copy_from_slice(&next);
                 Ok((values, changed))
             })

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bireme_engine::budget::Reservation;
+use bireme_engine::error::Result;
 use parking_lot::Mutex;
 
 use super::edges::Held;
@@ -11,7 +13,13 @@ use super::edges::Held;
 #[derive(Clone)]
 pub struct Kept {
     number: u64,
-    ranks: Arc<Mutex<Vec<Option<Arc<Held>>>>>,
+    ranks: Arc<Mutex<Vec<Option<Place>>>>,
+}
+
+/// A graph, and the memory that it takes until it is let go.
+struct Place {
+    held: Arc<Held>,
+    _memory: Reservation,
 }
 
 impl Kept {
@@ -21,15 +29,24 @@ impl Kept {
     }
 
     pub(super) fn get(&self, rank: usize) -> Option<Arc<Held>> {
-        self.ranks.lock().get(rank).cloned().flatten()
+        self.ranks.lock().get(rank)?.as_ref().map(|place| Arc::clone(&place.held))
     }
 
-    pub(super) fn set(&self, rank: usize, held: &Arc<Held>) {
+    /// Keeps a graph, unless one is there; `reserve` takes the memory for it.
+    pub(super) fn set(
+        &self,
+        rank: usize,
+        held: &Arc<Held>,
+        reserve: impl FnOnce() -> Result<Reservation>,
+    ) -> Result<()> {
         let mut ranks = self.ranks.lock();
         if ranks.len() <= rank {
-            ranks.resize(rank + 1, None);
+            ranks.resize_with(rank + 1, || None);
         }
-        ranks[rank] = Some(Arc::clone(held));
+        if ranks[rank].is_none() {
+            ranks[rank] = Some(Place { held: Arc::clone(held), _memory: reserve()? });
+        }
+        Ok(())
     }
 }
 

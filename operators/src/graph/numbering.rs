@@ -4,7 +4,8 @@
 //!   edges of all ranks   7→3  3→9        vertices 3 7 9 are 0 1 2:   1→0  0→2
 //! ```
 //!
-//! The order is that of the integers, or of the bytes of texts, so the smallest vertex of a set is the smallest to its user, and numbers
+//! The order is that of the integers, or of the bytes of texts, so the smallest vertex of a set is the smallest to its user,
+//! and numbers
 //! depend on no rank. Integers that lie close together cost a bit for each number of their span, which ranks send each other;
 //! others, and texts, are sorted by each rank, once each, and merged by all.
 
@@ -132,7 +133,7 @@ impl Numbering {
             Numbering::Texts(keys) => {
                 let views = of.map(|vertex| keys.views()[vertex as usize]).collect::<Vec<_>>();
                 let buffers = keys.data_buffers().to_vec();
-                // SAFETY: the views are those of a valid array with the same buffers.
+                // SAFETY: the views are those of a valid array with the same buffers, which has no NULLs.
                 Arc::new(unsafe { StringViewArray::new_unchecked(views.into(), buffers, None) })
             }
         }

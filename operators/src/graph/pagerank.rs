@@ -1,7 +1,8 @@
 //! PageRank: how often a walk along edges comes by each vertex.
 //!
 //! At a vertex the walk goes on along one of its out edges with probability `damping`, each as likely as the others, and jumps
-//! elsewhere otherwise, or where there is no out edge. Jumps go to all vertices alike, or to some sources ([`personalised_pagerank`]).
+//! elsewhere otherwise, or where there is no out edge. Jumps go to all vertices alike, or to some sources
+//! ([`personalised_pagerank`]).
 //! Ranks are the probabilities that this tends to. Where `u → v` stands for the edges into `v`, as often as they are there,
 //!
 //! ```text
@@ -19,7 +20,8 @@
 //! ```
 //!
 //! Each vertex pulls, so none is written by two threads. A vertex's sum is taken in the order of its in-neighbours. Sums over all
-//! vertices are taken within blocks of [`BLOCK`] vertices, then over the blocks, each in order; so nothing depends on how many threads
+//! vertices are taken within blocks of [`BLOCK`] vertices, then over the blocks, each in order; so nothing depends on how many
+//! threads
 //! there are, nor on how vertices are cut into ranges, so long as these begin at multiples of [`BLOCK`]. A vertex with very many
 //! in-neighbours is one thread's work.
 //!
@@ -162,7 +164,8 @@ impl Walk {
         Self { ranks, shares, contributions, sums }
     }
 
-    /// One iteration: pulls from the contributions of all vertices in the graph, along the rows of these ones. `jump` says what comes
+    /// One iteration: pulls from the contributions of all vertices in the graph, along the rows of these ones. `jump` says
+    /// what comes
     /// to each by jumps, and is given its place in the range.
     pub(super) fn step(&mut self, incoming: &Csr, from: &[f64], damping: f64, jump: impl Fn(usize) -> f64 + Sync) {
         let vertices = self.ranks.par_chunks_mut(BLOCK).zip(self.contributions.par_chunks_mut(BLOCK));
@@ -193,11 +196,14 @@ impl Walk {
 /// Ranks as the GAP benchmark has them, and how many iterations they took.
 ///
 /// In single precision, and rank that comes to a vertex without out edges is lost. Vertices read ranks that this iteration has
-/// already changed (Gauss and Seidel's way), which takes fewer iterations. What is left of the change after some of them is rank that is too
-/// large or too small everywhere in the same proportion; it would shrink by the square of the damping each time, so the sum of what is to
+/// already changed (Gauss and Seidel's way), which takes fewer iterations. What is left of the change after some of them is
+/// rank that is too
+/// large or too small everywhere in the same proportion; it would shrink by the square of the damping each time, so the sum of
+/// what is to
 /// come is added at once (S. Kamvar, T. Haveliwala, C. Manning, G. Golub: Extrapolation methods for accelerating PageRank
 /// computations, WWW 2003). Which ones it has changed is a matter of timing where there
-/// are several threads, so the last bits of the result are, too, and even the number of iterations can be. GAP has a damping of 0.85,
+/// are several threads, so the last bits of the result are, too, and even the number of iterations can be. GAP has a damping
+/// of 0.85,
 /// and ends after 20 iterations or when the absolute changes add up to less than 1e-4.
 pub fn gap_pagerank(graph: &Graph, damping: f32, tolerance: f64, max_iterations: usize) -> (Vec<f32>, usize) {
     let vertices = graph.vertices();
@@ -218,7 +224,8 @@ pub fn gap_pagerank(graph: &Graph, damping: f32, tolerance: f64, max_iterations:
             let rows = incoming.offsets()[rows.clone()].windows(2).zip(out[rows].windows(2));
             let mut swept = Sweep::default();
             for ((rank, contributed), (incoming_row, out_row)) in ranks.iter_mut().zip(mine).zip(rows) {
-                // Tried without gain: several sums at once, whose remainders are foreseen badly; asking ahead for contributions, and
+                // Tried without gain: several sums at once, whose remainders are foreseen badly; asking ahead for
+                // contributions, and
                 // reading them unchecked after the first iteration, which gain on skewed graphs and lose as much on others.
                 let mut sum = 0.0;
                 for &source in &targets[incoming_row[0]..incoming_row[1]] {

@@ -1,27 +1,35 @@
 //! Shortest paths from one source by delta-stepping.
 //!
-//! `distance[v]` is the least sum of weights over the paths from the source to `v`. Weights are not negative; zero is allowed, also on
+//! `distance[v]` is the least sum of weights over the paths from the source to `v`. Weights are not negative; zero is allowed,
+//! also on
 //! cycles. Dijkstra settles one vertex at a time, in the order of their distances. Delta-stepping settles a bucket at a time: all
-//! vertices whose distances are within `[i * delta, (i + 1) * delta)`, in any order and in parallel, again and again until the bucket
+//! vertices whose distances are within `[i * delta, (i + 1) * delta)`, in any order and in parallel, again and again until the
+//! bucket
 //! stays empty.
 //!
 //! ```text
 //!   delta 10                  doing            bucket 0   bucket 1       bucket 2
-//!                             s 0              s 0        a 12  b 17                      both in bucket 1, in any order: b first
+//!                             s 0              s 0        a 12  b 17                      both in bucket 1, in any order: b
+//! first
 //!   s ─12→ a ─3→ b            b 17             –          a 12           d 27
 //!   s ─17→ b ─10→ d           a 12             –          b 15           d 27             b fell, and is done again
 //!                             b 15             –          –              d 27  d 25       d 27 is stale: d's distance is less
 //! ```
 //!
 //! A narrow bucket does little work twice, a wide one has much to do at once. For weights that are spread evenly, `delta` of the
-//! largest weight by the mean degree bounds the work by `O(vertices + edges)` on average (Meyer and Sanders); see [`default_delta`].
+//! largest weight by the mean degree bounds the work by `O(vertices + edges)` on average (Meyer and Sanders); see
+//! [`default_delta`].
 //!
-//! **In parallel.** Each worker has buckets of its own, so that putting needs no lock; only distances are shared, and fall by atomic
+//! **In parallel.** Each worker has buckets of its own, so that putting needs no lock; only distances are shared, and fall by
+//! atomic
 //! minima. A round takes the first bucket that any worker has. Workers begin with their own part of it and then help others. What
-//! falls into the same bucket meanwhile is done at once by who found it, without a barrier, as long as it is little: bucket fusion
-//! (Zhang et al.). A round that has little to do runs on the caller's thread alone, so that a long path costs no more than Dijkstra.
+//! falls into the same bucket meanwhile is done at once by who found it, without a barrier, as long as it is little: bucket
+//! fusion
+//! (Zhang et al.). A round that has little to do runs on the caller's thread alone, so that a long path costs no more than
+//! Dijkstra.
 //!
-//! **Buckets** are a monotone radix heap (Ahuja et al.), so that any ratio of weights to `delta` takes bounded memory: bucket `b` is in
+//! **Buckets** are a monotone radix heap (Ahuja et al.), so that any ratio of weights to `delta` takes bounded memory: bucket
+//! `b` is in
 //! level `l`, where byte `l` is the highest in which `b` differs from the bucket being done, at the slot that this byte names.
 //!
 //! ```text
@@ -30,15 +38,18 @@
 //!   level 0 empty → level 1's first slot is spread over level 0, now doing 0x0100
 //! ```
 //!
-//! Distances do not depend on threads or on `delta`. A floating-point sum of what is not negative never falls when a term grows, so the
+//! Distances do not depend on threads or on `delta`. A floating-point sum of what is not negative never falls when a term
+//! grows, so the
 //! least sum over paths, each added up from the source on, is one value, and every edge is relaxed with it in the end.
 //!
 //! Memory: a distance for each vertex, and an entry (distance and vertex) for each time that one fell, until its bucket is done.
 //!
 //! - U. Meyer, P. Sanders: Δ-stepping: a parallelizable shortest path algorithm, Journal of Algorithms 49(1), 2003.
-//! - Y. Zhang, A. Brahmakshatriya, X. Chen, L. Dhulipala, S. Kamil, S. Amarasinghe, J. Shun: Optimizing Ordered Graph Algorithms with
+//! - Y. Zhang, A. Brahmakshatriya, X. Chen, L. Dhulipala, S. Kamil, S. Amarasinghe, J. Shun: Optimizing Ordered Graph
+//! Algorithms with
 //!   GraphIt, CGO 2020.
-//! - R. K. Ahuja, K. Mehlhorn, J. B. Orlin, R. E. Tarjan: Faster Algorithms for the Shortest Path Problem, Journal of the ACM 37(2), 1990.
+//! - R. K. Ahuja, K. Mehlhorn, J. B. Orlin, R. E. Tarjan: Faster Algorithms for the Shortest Path Problem, Journal of the ACM
+//! 37(2), 1990.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -242,8 +253,10 @@ pub fn default_delta<W: Distance>(graph: &Weighted<W>) -> W {
 /// For each vertex the one before it on a shortest path, from distances that [`sssp`] gives: `source` for itself, `NONE` where
 /// there is no path.
 ///
-/// It is the smallest vertex of lesser distance whose edge explains the distance. Where only edges of weight zero do (or of weights
-/// that are lost in rounding), it is the smallest of those that are the fewest such edges away from a vertex of the former kind, so
+/// It is the smallest vertex of lesser distance whose edge explains the distance. Where only edges of weight zero do (or of
+/// weights
+/// that are lost in rounding), it is the smallest of those that are the fewest such edges away from a vertex of the former
+/// kind, so
 /// that parents lead to the source also where such edges make cycles.
 pub fn parents_of_distances<W: Distance>(graph: &Weighted<W>, source: u32, distances: &[W]) -> Vec<u32> {
     let parents = distances.par_iter().map(|_| AtomicU32::new(NONE)).collect::<Vec<_>>();
@@ -411,7 +424,8 @@ impl<W: Distance> Worker<W> {
     /// Relaxes the edges of at most `BLOCK` entries.
     fn relax(&mut self, round: &Round<'_, W>, block: &[Entry<W>]) {
         let (csr, weights) = (round.graph.graph().out(), round.graph.weights());
-        // Rows are anywhere, so that reading them is much of the work: where those of a block begin is read at once, without those of
+        // Rows are anywhere, so that reading them is much of the work: where those of a block begin is read at once, without
+        // those of
         // stale entries, and the rows that are next are asked for.
         let mut live = [(0, 0); BLOCK];
         let mut count = 0;
@@ -526,8 +540,10 @@ fn slot_of(bucket: u64, level: usize) -> usize {
 
 /// Checks that these are the distances from `source`, or says where they are not.
 ///
-/// None is too long: the source's is zero, and no edge can be relaxed. None is too short: a search from the source along edges that
-/// explain the distance where they lead comes to every vertex that has one, so that each distance is a path's sum. (That each vertex
+/// None is too long: the source's is zero, and no edge can be relaxed. None is too short: a search from the source along edges
+/// that
+/// explain the distance where they lead comes to every vertex that has one, so that each distance is a path's sum. (That each
+/// vertex
 /// has one such edge that leads to it would not do: those of a cycle of weight zero explain each other.)
 pub fn verify_sssp<W: Distance>(graph: &Weighted<W>, source: u32, distances: &[W]) -> Result<(), String> {
     let vertices = graph.graph().vertices();

@@ -41,6 +41,11 @@ impl Talk {
         self.feedback.round(words, bytes).await
     }
 
+    /// The sum of each word over all ranks.
+    pub async fn sums(&mut self, words: &[u64]) -> Result<Vec<u64>> {
+        self.feedback.sums(words).await
+    }
+
     /// The same bytes to every rank.
     pub async fn tell_all(&mut self, words: &[u64], bytes: Buffer) -> Result<Vec<Letter>> {
         let bytes = vec![bytes; self.ranks()];

@@ -1,13 +1,14 @@
 //! Graph algorithms over any table or query: `pagerank('follows', src => 'follower', dst => 'followee')`.
 //!
-//! The first argument is the table of edges. `src` and `dst` name its columns; without them they are those called so, or the first two.
+//! The first argument is the table of edges. `src` and `dst` name its columns; without them they are those called so, or the
+//! first that are left.
 //! `directed => false` takes each edge in both directions. Vertices are integers or texts, and come back in the type of `src`.
 //!
 //! | function | further arguments | columns |
 //! |---|---|---|
 //! | `pagerank` | `damping`, `tolerance`, `max_iterations`, `source` (jumps end there: personalised) | vertex, rank |
 //! | `bfs` | `source` | vertex, parent, depth |
-//! | `sssp` | `source`, `weight` (a column; by default the one called so, or the third) | vertex, distance |
+//! | `sssp` | `source`, `weight` (a column; by default the one called so, or the next that is left) | vertex, distance |
 //! | `components`, `strong_components` | | vertex, component (its smallest vertex) |
 //! | `triangles`, `core` | (edges count in both directions, once) | vertex, triangles / core |
 //! | `betweenness` | `samples` and `seed` (sources drawn at random), or `source` | vertex, centrality |
@@ -71,7 +72,9 @@ impl Given {
             match (argument.name, argument.value) {
                 (Some(name), Argued::Value(value)) => {
                     let value = literal(&value).ok_or_else(|| {
-                        plan_datafusion_err!("{function}: {name} => {value} is no number, text or truth value")
+                        plan_datafusion_err!(
+                            "{function}: {name} => {value} must be written out: a number, a text, true or false"
+                        )
                     })?;
                     named.push((name, value));
                 }
@@ -104,6 +107,9 @@ impl Given {
                     (Some(_), Some(_)) => return plan_err!("betweenness: either source or samples, not both"),
                     (Some(source), None) => Sources::Of(vec![source]),
                     (None, Some(count)) => Sources::Sample { count, seed: seed.unwrap_or(0) as u64 },
+                    (None, None) if seed.is_some() => {
+                        return plan_err!("betweenness: a seed is that of a sample: samples => …");
+                    }
                     (None, None) => Sources::All,
                 };
                 Algorithm::Betweenness { sources }
@@ -117,20 +123,28 @@ impl Given {
         let (from, to) = (self.text("src")?, self.text("dst")?);
         let weight = if weighted { Some(self.text("weight")?) } else { None };
         let undirected = self.flag("directed")?.is_some_and(|directed| !directed);
-        let columns = self.table.schema().fields();
-        let or_usual = |given: Option<String>, usual: &str, place: usize| {
-            let named = columns.iter().find(|field| field.name() == usual).map(|field| field.name().clone());
-            let found = given.or(named).or_else(|| columns.get(place).map(|field| field.name().clone()));
-            found.ok_or_else(|| {
-                plan_datafusion_err!("{}: the table of edges has {} columns", self.function, columns.len())
-            })
-        };
-        Ok(EdgeNames {
-            from: or_usual(from, "src", 0)?,
-            to: or_usual(to, "dst", 1)?,
-            weight: weight.map(|weight| or_usual(weight, "weight", 2)).transpose()?,
-            undirected,
-        })
+        let columns = self.table.schema().fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>();
+        let usual =
+            |given: Option<String>, usual: &str| given.or_else(|| columns.contains(&usual).then(|| usual.to_owned()));
+        // What is named, or called as usual, first; then the first columns that are left.
+        let mut ends =
+            [usual(from, "src"), usual(to, "dst"), weight.map(|weight| usual(weight, "weight")).unwrap_or_default()];
+        for place in 0..if weighted { 3 } else { 2 } {
+            if ends[place].is_none() {
+                let is_left = |name: &&&str| !ends.iter().flatten().any(|taken| taken.eq_ignore_ascii_case(name));
+                let left = columns.iter().find(is_left).map(|name| (*name).to_owned());
+                ends[place] = Some(left.ok_or_else(|| {
+                    plan_datafusion_err!(
+                        "{}: the table of edges has {} columns, {}; name those that are meant: src => …, dst => …",
+                        self.function,
+                        columns.len(),
+                        columns.join(", ")
+                    )
+                })?);
+            }
+        }
+        let [from, to, weight] = ends;
+        Ok(EdgeNames { from: from.unwrap_or_default(), to: to.unwrap_or_default(), weight, undirected })
     }
 
     fn take(&mut self, name: &'static str) -> Option<ScalarValue> {

@@ -5,13 +5,15 @@
 //!
 //! ```text
 //!  FROM einsum('ik,kj->ij', 'a', 'b')                             the statement, as written
-//!  FROM einsum('ik,kj->ij', (SELECT * FROM a), (SELECT * FROM b)) [`name_tables`]: names are queries now. DataFusion looks up the
+//!  FROM einsum('ik,kj->ij', (SELECT * FROM a), (SELECT * FROM b)) [`name_tables`]: names are queries now. DataFusion looks up
+//! the
 //!                                                                 tables of a statement before it plans, and sees none in a text
 //!  einsum: "ik,kj->ij", plan of a, plan of b                      [`table_functions`]: arguments are planned
 //!  Aggregate over Join over a and b                               [`einsum`]: the plan takes the call's place
 //! ```
 //!
-//! From there on nothing knows of the function: rules, statistics and EXPLAIN see joins and groups, or a graph's node ([`graph`]).
+//! From there on nothing knows of the function: rules, statistics and EXPLAIN see joins and groups, or a graph's node
+//! ([`graph`]).
 
 mod call;
 mod einsum;

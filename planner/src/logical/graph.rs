@@ -13,7 +13,7 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use bireme_operators::errors::to_datafusion;
 use bireme_operators::graph::{Algorithm, EdgeColumns, Kept, vertex_type};
-use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, plan_datafusion_err, plan_err};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, plan_err};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNodeCore, cast};
 
 /// The node.
@@ -70,6 +70,9 @@ pub fn graph_plan(
     let function = algorithm.name();
     let from = column(&table, &names.from, function)?;
     let to = column(&table, &names.to, function)?;
+    if from.0 == to.0 {
+        return plan_err!("{function}: both ends of the edges are column {}; name two: src => …, dst => …", names.from);
+    }
     let is_text = match (vertex_type(&from.1), vertex_type(&to.1)) {
         (Some(from), Some(to)) if from == to => from == DataType::Utf8View,
         (Some(_), Some(_)) => {
@@ -116,8 +119,8 @@ pub fn graph_plan(
     let schema = Arc::new(DFSchema::try_from(Arc::clone(&native))?);
     let node = GraphNode { edges, algorithm, columns, kept, schema };
     let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
-    // Vertices are called as the user calls them.
-    let user = if is_dictionary(&from.1) { &as_vertex } else { &from.1 };
+    // Vertices are called as the user calls them, if both columns do so in the same type.
+    let user = if is_dictionary(&from.1) || from.1 != to.1 { &as_vertex } else { &from.1 };
     if *user == as_vertex {
         return Ok(plan);
     }
@@ -133,18 +136,27 @@ fn is_dictionary(of: &DataType) -> bool {
     matches!(of, DataType::Dictionary(..))
 }
 
-/// A column by its name, as SQL would find it or else exactly, with its type.
+/// A column by its name, or else by that in lower case, with its type.
 fn column(table: &LogicalPlan, name: &str, function: &str) -> Result<(Column, DataType)> {
     let schema = table.schema();
-    let named = |wanted: &str| schema.iter().find(|(_, field)| field.name() == wanted);
-    let found = named(name).or_else(|| named(&name.to_lowercase())).ok_or_else(|| {
-        let columns = schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
-        plan_datafusion_err!("{function}: the edges have no column {name}; they have {columns}")
-    })?;
-    Ok((Column::from(found), found.1.data_type().clone()))
+    let named = |wanted: &str| schema.iter().filter(|(_, field)| field.name() == wanted).collect::<Vec<_>>();
+    let mut found = named(name);
+    if found.is_empty() {
+        found = named(&name.to_lowercase());
+    }
+    match found.as_slice() {
+        [one] => Ok((Column::from(*one), one.1.data_type().clone())),
+        [] => {
+            let columns = schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
+            plan_err!("{function}: the edges have no column {name}; they have {columns}")
+        }
+        _ => {
+            plan_err!("{function}: the edges have several columns {name}; name them apart in a query: (SELECT … AS …)")
+        }
+    }
 }
 
-/// Nodes have no order but that of their text.
+/// Only equal nodes can be compared.
 impl PartialOrd for GraphNode {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         if self == other { Some(Ordering::Equal) } else { None }

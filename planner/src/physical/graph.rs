@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bireme_operators::graph::{Algorithm, EdgeColumns, Kept};
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, internal_err};
+use datafusion::common::{Result, internal_err, not_impl_err};
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::UserDefinedLogicalNodeCore;
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
@@ -119,6 +119,6 @@ impl ExecutionPlan for GraphExec {
     }
 
     fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        internal_err!("GraphExec was left in an island; it should have become a stage")
+        not_impl_err!("{} inside a recursive query; put its answer into a table first", self.algorithm.name())
     }
 }

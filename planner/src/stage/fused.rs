@@ -121,6 +121,11 @@ impl Builder {
         let input = node.children()[0];
         let part = self.visit(input)?;
         match self.in_order(part, input)? {
+            // Planned over one lane, but the stage below has one on each rank: graphs and contractions of small tables.
+            Part::Fused(fused) if node.is::<GlobalLimitExec>() && fused.lanes.len() > 1 => {
+                let first = fused.limit(0, fetch.map(|fetch| fetch.saturating_add(skip)), node.schema());
+                Ok(self.gathered(first)?.limit(skip, fetch, node.schema()).into())
+            }
             Part::Fused(fused) => Ok(fused.limit(skip, fetch, node.schema()).into()),
             Part::Island(child) => self.over(node, child).map(Part::Island),
         }

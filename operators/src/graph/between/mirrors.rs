@@ -53,7 +53,8 @@ impl Mirrors {
         Ok(mirrors)
     }
 
-    /// Sends the values of own vertices that changed (a flag each) to whoever has copies, and writes what came to `all`, which has a
+    /// Sends the values of own vertices that changed (a flag each) to whoever has copies, and writes what came to `all`, which
+    /// has a
     /// value for each vertex of the graph; `words` go to all ranks. All ranks call it.
     pub async fn share<V: Plain + AsBytes>(
         &self,

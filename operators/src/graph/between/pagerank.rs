@@ -24,7 +24,8 @@ pub(in crate::graph) async fn pagerank(
     let mirrors = Mirrors::meet(held, &rows, talk).await?;
     let shares = shares(held, talk).await?;
     let jumps = Arc::new(jumps(held, sources));
-    let mut walk = Walk::new(jumps.to_vec(), shares);
+    let first = Arc::clone(&jumps);
+    let mut walk = talk.run(move || Ok(Walk::new(first.to_vec(), shares))).await?;
     let mut from = vec![0.0; held.vertices()];
     let all = vec![true; own.len()];
     let (mut iterations, mut change) = (0, f64::INFINITY);

@@ -1,7 +1,9 @@
 //! Searches from a vertex: breadth first, and along shortest paths.
 //!
-//! Vertices that were reached, or came nearer, in a round are the frontier of the next, on their rank and on those that have edges from
-//! them; these push along their edges to their own vertices. A round is a level of a breadth-first search, of which only *that* a vertex
+//! Vertices that were reached, or came nearer, in a round are the frontier of the next, on their rank and on those that have
+//! edges from
+//! them; these push along their edges to their own vertices. A round is a level of a breadth-first search, of which only
+//! *that* a vertex
 //! was reached travels. Of a shortest path it is an edge (R. Bellman, Quarterly of Applied Mathematics 16, 1958): more work than
 //! buckets would be, and fewer rounds.
 
@@ -44,8 +46,8 @@ pub(in crate::graph) async fn bfs(held: &Arc<Held>, source: u32, talk: &mut Talk
         }
         let mut frontier = reached;
         frontier.extend(arrived.vertices);
-        let (named, known, first) = (Arc::clone(&named), depths.clone(), own.start);
-        (parents, reached) = talk
+        let (named, known, first) = (Arc::clone(&named), depths, own.start);
+        (parents, depths, reached) = talk
             .run(move || {
                 let found = frontier.par_iter().flat_map_iter(|&vertex| {
                     let rows = named.by(vertex).iter().map(move |row| (*row as usize - first, vertex));
@@ -53,7 +55,7 @@ pub(in crate::graph) async fn bfs(held: &Arc<Held>, source: u32, talk: &mut Talk
                 });
                 let found = found.filter(|(row, vertex)| parents[*row].fetch_min(*vertex, Ordering::Relaxed) == NONE);
                 let reached = found.map(|(row, _)| (first + row) as u32).collect::<Vec<_>>();
-                Ok((parents, reached))
+                Ok((parents, known, reached))
             })
             .await?;
     }
@@ -118,26 +120,30 @@ pub(in crate::graph) async fn sssp<L: Length>(held: &Arc<Held>, source: u32, tal
     let weights = Arc::new(L::of(weights).ok_or_else(|| Error::internal("weights of another type"))?);
     let mirrors = Mirrors::meet(held, &rows, talk).await?;
     let named = Arc::new(Named::new(&rows, own.start, held.vertices()));
-    // Of all vertices: copies of others' are written as they come.
+    // Of all vertices: copies of others' are written as they come, and own ones when they are shared.
     let mut distances = vec![L::INFINITE.bits(); held.vertices()];
-    let mut nearer = Vec::new();
+    let mut found = own.clone().map(|_| AtomicU64::new(L::INFINITE.bits())).collect::<Vec<_>>();
+    let mut nearer: Vec<u32> = Vec::new();
     if own.contains(&(source as usize)) {
-        distances[source as usize] = 0;
+        *found[source as usize - own.start].get_mut() = 0;
         nearer.push(source);
     }
     loop {
         let mut is_new = vec![false; own.len()];
-        nearer.iter().for_each(|&vertex: &u32| is_new[vertex as usize - own.start] = true);
+        for &vertex in &nearer {
+            let row = vertex as usize - own.start;
+            is_new[row] = true;
+            distances[vertex as usize] = *found[row].get_mut();
+        }
         let arrived = mirrors.share(&is_new, &mut distances, &[nearer.len() as u64], talk).await?;
         if sum_of(&arrived.letters, 0) == 0 {
             break;
         }
         let mut frontier = nearer;
         frontier.extend(arrived.vertices);
-        let (named, weights, of_own) = (Arc::clone(&named), Arc::clone(&weights), own.clone());
-        (distances, nearer) = talk
+        let (named, weights, first) = (Arc::clone(&named), Arc::clone(&weights), own.start);
+        (distances, found, nearer) = talk
             .run(move || {
-                let own = distances[of_own.clone()].iter().map(|bits| AtomicU64::new(*bits)).collect::<Vec<_>>();
                 let relaxed = frontier.par_iter().flat_map_iter(|&vertex| {
                     let from = L::from_bits(distances[vertex as usize]);
                     let edges = named.by(vertex).iter().zip(named.places(vertex));
@@ -145,17 +151,15 @@ pub(in crate::graph) async fn sssp<L: Length>(held: &Arc<Held>, source: u32, tal
                 });
                 let fell = relaxed.filter_map(|(row, from, place)| {
                     let length = from.plus(weights[place]).bits();
-                    let before = own[row as usize - of_own.start].fetch_min(length, Ordering::Relaxed);
+                    let before = found[row as usize - first].fetch_min(length, Ordering::Relaxed);
                     (length < before).then_some(row)
                 });
                 let mut nearer = fell.collect::<Vec<_>>();
                 nearer.par_sort_unstable();
                 nearer.dedup();
-                let new = own.into_iter().map(AtomicU64::into_inner);
-                distances[of_own].iter_mut().zip(new).for_each(|(distance, new)| *distance = new);
-                Ok((distances, nearer))
+                Ok((distances, found, nearer))
             })
             .await?;
     }
-    Ok(distances[own].iter().map(|bits| L::from_bits(*bits)).collect())
+    Ok(found.into_iter().map(|bits| L::from_bits(bits.into_inner())).collect())
 }
