@@ -1,6 +1,5 @@
 //! Accounts that share cards and devices with others make a ring; what each ring has taken. Components of a graph whose
-//! vertices are texts, and
-//! an aggregation of their rows: `cargo run --release --example fraud_ring`, or under `mpirun`.
+//! vertices are texts, and an aggregation of their rows: `cargo run --release --example fraud_ring`, or under `mpirun`.
 //!
 //! ```text
 //! +-----------+----------+-------+

@@ -1,7 +1,9 @@
-//! How many friends of friends each person has (walks of two steps that end elsewhere), three ways: a join in SQL, an
-//! algorithm of one's own
-//! on the graph, and a product of sparse matrices. Prints `three ways, one answer` on any number of ranks:
-//! `cargo run --release --example friends`.
+//! How many friends of friends each person is (walks of two steps that end there), three ways: a join in SQL, an algorithm of
+//! one's own on the graph, and a product of sparse matrices. Prints `three ways, one answer` on any number of ranks.
+//!
+//! ```text
+//! cargo run --release --example friends
+//! ```
 
 #![allow(clippy::print_stdout, reason = "a program prints")]
 

@@ -20,8 +20,7 @@ pub use bireme_operators::graph as kernels;
 pub use bireme_connectors::graph_file as files;
 
 /// A graph: the rows of a table are its edges, from one column to another. Vertices are integers or texts, and those that are
-/// in an
-/// edge. Algorithms are lazy: they give DataFrames, with a column `vertex` of the type of the first of the two columns.
+/// in an edge. Algorithms are lazy: they give DataFrames, with a column `vertex` of the type of the first of the two columns.
 ///
 /// On several ranks each owns a range of vertices, and answers do not depend on how many there are; floating-point answers
 /// neither.
@@ -105,9 +104,8 @@ impl Graph {
         self.ask(Algorithm::Vertices)
     }
 
-    /// How often a walk along the edges comes by each vertex: `vertex, rank`, which add up to 1. An edge that is there twice
-    /// is taken twice as often;
-    /// from a vertex without edges the walk jumps (L. Page et al., 1999).
+    /// How often a walk along the edges comes by each vertex: `vertex, rank`, which add up to 1. An edge that is there twice is
+    /// taken twice as often; from a vertex without edges the walk jumps (L. Page et al., 1999).
     ///
     /// # Errors
     /// The damping is not in 0..1, or the tolerance is negative; when it runs, a source is not in the graph.
@@ -182,12 +180,10 @@ impl Graph {
     }
 
     /// An algorithm of one's own: values of vertices, round by round, out of those that edges come from. A vertex begins with
-    /// `init`; in each
-    /// round every edge brings `gather(value of its source, its weight)` (the weight is 1 without weights), what edges bring
-    /// is put together by
-    /// `combine` in the order of their sources, and `apply(last value, what was brought, if anything)` is the next value.
-    /// Rounds end when
-    /// no value changes, or after `max_rounds`. The answer has columns `vertex, value`; values are `f64`, `i64`, `u32` or `u64`.
+    /// `init`; in each round every edge brings `gather(value of its source, its weight)` (the weight is 1 without weights),
+    /// what edges bring is put together by `combine` in the order of their sources, and `apply(last value, what was brought, if
+    /// anything)` is the next value. Rounds end when no value changes, or after `max_rounds`. The answer has columns `vertex,
+    /// value`; values are `f64`, `i64`, `u32` or `u64`.
     ///
     /// ```
     /// use bireme::prelude::*;

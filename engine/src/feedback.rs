@@ -5,11 +5,10 @@
 //!   rank 1   round 0 ─►          "          ─► round 1 ─► … ─►             "
 //! ```
 //!
-//! In a round each rank sends each other one a message, of words that all ranks see alike and of bytes for that rank alone,
-//! and goes on
-//! when it has one of each (a superstep: L. G. Valiant, A bridging model for parallel computation, CACM 33, 1990). So a rank
-//! is never more than a round ahead, nobody can close a cycle, and whoever decides by the words decides like all others. What a
-//! round means is the body's affair: PageRank sends ranks that changed, a search its frontier.
+//! In a round each rank sends each other one a message, of words that all ranks see alike and of bytes for that rank alone, and
+//! goes on when it has one of each (a superstep: L. G. Valiant, A bridging model for parallel computation, CACM 33, 1990). So a
+//! rank is never more than a round ahead, nobody can close a cycle, and whoever decides by the words decides like all others.
+//! What a round means is the body's affair: PageRank sends ranks that changed, a search its frontier.
 //!
 //! A body has the edge if it says so ([`Body::feeds_back`](crate::stage::Body::feeds_back)).
 

@@ -1,9 +1,8 @@
 //! Memory in large pages, for arrays that are written all over.
 //!
 //! A sort of ten million rows, for instance, takes its entries and as much scratch fresh from the system: 4 KiB pages cost a
-//! fault each,
-//! 8 ns a row in all, and dealing to 256 places misses the TLB nearly every time. Large pages save most of both. They
-//! are asked for, not required: where there are none, nothing is lost.
+//! fault each, 8 ns a row in all, and dealing to 256 places misses the TLB nearly every time. Large pages save most of both.
+//! They are asked for, not required: where there are none, nothing is lost.
 
 /// Zeros, on large pages if the system has them to give.
 pub(crate) fn zeroed<T: Copy + Default>(len: usize) -> Vec<T> {

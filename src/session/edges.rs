@@ -20,10 +20,9 @@ struct Columns {
 
 impl Session {
     /// The edges in a file, `src, dst` and, where they have weights, `weight`: lists of edges, one a line (`.el`, `.wel`, and
-    /// `.txt` as of the
-    /// Stanford collection), or graphs as GAP serializes them (`.sg`, `.wsg`; of those that go both ways each edge is there
-    /// twice).
-    /// Every rank reads the file and keeps its part of the rows. Edges in Parquet, CSV and other tables are read as such.
+    /// `.txt` as of the Stanford collection), or graphs as GAP serializes them (`.sg`, `.wsg`; of those that go both ways each
+    /// edge is there twice). Every rank reads the file and keeps its part of the rows. Edges in Parquet, CSV and other tables
+    /// are read as such.
     ///
     /// # Errors
     /// There is no such file, or it is not what its name says: a user's error or corrupt input that names the line or the place.

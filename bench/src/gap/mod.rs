@@ -15,10 +15,8 @@
 //! | tc | 3 | all triangles, relabelling included | |
 //!
 //! A trial is a kernel from a built graph to its result; the mean of all trials counts, as GAP reports it. Sources are drawn
-//! among vertices
-//! that have edges, by each program for itself. Answers are verified outside of the clock. A bar is what we aim at; the exit
-//! code does
-//! not depend on it. S. Beamer, K. Asanović, D. Patterson: The GAP Benchmark Suite, arXiv:1508.03619.
+//! among vertices that have edges, by each program for itself. Answers are verified outside of the clock. A bar is what we aim
+//! at; the exit code does not depend on it. S. Beamer, K. Asanović, D. Patterson: The GAP Benchmark Suite, arXiv:1508.03619.
 
 mod end_to_end;
 mod gapbs;

@@ -7,8 +7,7 @@
 //! ```
 //!
 //! Columns are parted by blanks and tabs. Vertices are any numbers of 64 bits without a sign; what they are to mean is left to
-//! the
-//! caller. Weights are integers, or floats if one of them is none.
+//! the caller. Weights are integers, or floats if one of them is none.
 //!
 //! The file is cut into pieces of a mebibyte, which threads take in turn. A line belongs to the piece in which it begins:
 //!

@@ -1,8 +1,7 @@
 //! Serialized graphs of the GAP benchmark: `.sg`, and `.wsg` with weights.
 //!
 //! Numbers are little-endian. A graph whose edges go both ways has one block of rows; one whose edges go one way has a second
-//! one, of
-//! the edges by target.
+//! one, of the edges by target.
 //!
 //! ```text
 //!  bytes   1           8         8            8 · (vertices + 1)   4 · edges    (.sg: targets)

@@ -253,12 +253,12 @@ fn depths_of(parents: &[u32]) -> Vec<u32> {
 
 // ---- columns ----
 
-fn names(held: &Held) -> ArrayRef {
-    held.numbering.names_of(held.own())
+async fn names(held: &Arc<Held>, talk: &Talk) -> Result<ArrayRef> {
+    on_one(held, talk, |held| Ok(held.numbering.names_of(held.own()))).await
 }
 
-fn labelled(held: &Held, labels: Vec<u32>) -> Result<Vec<ArrayRef>> {
-    Ok(vec![held.numbering.names_of(held.own()), held.numbering.names(labels.into_par_iter())])
+fn labelled(held: &Held, labels: Vec<u32>) -> Vec<ArrayRef> {
+    vec![held.numbering.names_of(held.own()), held.numbering.names(labels.into_par_iter())]
 }
 
 /// Parents and depths of the vertices that were reached.

@@ -1,10 +1,8 @@
 //! Betweenness: how many shortest paths lead through each vertex.
 //!
 //! The score of `v` is the sum, over the given sources `s` and all targets `t`, of the share of the shortest paths from `s` to
-//! `t` that
-//! have `v` inside. Brandes gets all targets of a source at once. Forward, level by level, `σ(v)` counts the shortest paths
-//! from the
-//! source to `v`; backward, the dependency `δ(u)` sums the shares of all targets behind `u`:
+//! `t` that have `v` inside. Brandes gets all targets of a source at once. Forward, level by level, `σ(v)` counts the shortest
+//! paths from the source to `v`; backward, the dependency `δ(u)` sums the shares of all targets behind `u`:
 //!
 //! ```text
 //!   σ(v) = Σ σ(u)  over edges u → v from the level before                     ┌─ b ─┐
@@ -13,10 +11,8 @@
 //! ```
 //!
 //! Both are the same step: sums, over edges between two neighbouring levels, of one number of the vertex at the other end. So
-//! one array
-//! serves: it holds `σ(v)` on the way out, and `(1 + δ(v)) / σ(v)` once the way back has passed `v`. A step is made in one of
-//! two ways,
-//! whichever reads fewer edges:
+//! one array serves: it holds `σ(v)` on the way out, and `(1 + δ(v)) / σ(v)` once the way back has passed `v`. A step is made
+//! in one of two ways, whichever reads fewer edges:
 //!
 //! ```text
 //!   pull   each vertex that may receive reads its whole row, asks a bitmap (n / 8 bytes, which fit a cache) which of its
@@ -30,23 +26,18 @@
 //! ```
 //!
 //! Either way a vertex sums its neighbours in ascending order, each time from zero: scores are the same to the last bit
-//! whatever the
-//! ways and the number of threads. An edge that is there twice makes two paths.
+//! whatever the ways and the number of threads. An edge that is there twice makes two paths.
 //!
 //! Each source costs `O(n + m)` work: each way, a step that pushes or pulls reads at most a few times the edges of its level,
-//! plus `n / 64`
-//! words where threads take part. What is kept between sources is cleared by the list of what was reached, so that a source
-//! that reaches
-//! little costs little. Memory is 20.25 bytes a vertex, and 8 to 16 for each edge of a step that pushes: at most a sixth of
-//! all edges.
+//! plus `n / 64` words where threads take part. What is kept between sources is cleared by the list of what was reached, so
+//! that a source that reaches little costs little. Memory is 20.25 bytes a vertex, and 8 to 16 for each edge of a step that
+//! pushes: at most a sixth of all edges.
 //!
-//! Counts are `f64`: above `2^53` they round, and where there are more than `10^308` paths, as between corners of a mesh of
-//! 600 × 600,
-//! they overflow and scores behind are not numbers.
+//! Counts are `f64`: above `2^53` they round, and where there are more than `10^308` paths, as between corners of a mesh of 600
+//! × 600, they overflow and scores behind are not numbers.
 //!
 //! U. Brandes: A Faster Algorithm for Betweenness Centrality, Journal of Mathematical Sociology 25 (2001). Looking from both
-//! sides comes
-//! from S. Beamer, K. Asanović, D. Patterson: Direction-Optimizing Breadth-First Search, SC'12 (2012).
+//! sides comes from S. Beamer, K. Asanović, D. Patterson: Direction-Optimizing Breadth-First Search, SC'12 (2012).
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -63,10 +54,8 @@ const SERIAL_EDGES: usize = 4096;
 const PART: usize = 1024;
 
 /// Sums, over the sources, how much of the shortest paths from there leads through each vertex, its ends excluded: the
-/// betweenness where
-/// all vertices are sources, else a sample of it. Not normalised; edges are as they are, so in a symmetric graph each pair of
-/// vertices
-/// counts from both ends. Sources that are no vertices are left out.
+/// betweenness where all vertices are sources, else a sample of it. Not normalised; edges are as they are, so in a symmetric
+/// graph each pair of vertices counts from both ends. Sources that are no vertices are left out.
 ///
 /// ```
 /// use bireme_operators::graph::{Csr, Graph, betweenness};
@@ -297,8 +286,7 @@ impl<'g> Sweep<'g> {
     }
 
     /// For each range of vertices, in order, `finish(first vertex, sums)`: the sums of the values of the givers from which an
-    /// edge comes,
-    /// for those vertices that are wanted.
+    /// edge comes, for those vertices that are wanted.
     fn push<T: Send>(
         &self,
         adjacency: &Csr,
@@ -387,8 +375,7 @@ fn edges_of(adjacency: &Csr, vertices: &[u32]) -> usize {
 }
 
 /// Says whether scores are those of the sources, to one part in a million: counts paths by a queue, and sums dependencies in
-/// the order
-/// of Brandes's paper, on one thread. Takes `O(n + m)` for each source.
+/// the order of Brandes's paper, on one thread. Takes `O(n + m)` for each source.
 pub fn verify_betweenness(graph: &Graph, sources: &[u32], scores: &[f64]) -> Result<(), String> {
     if scores.len() != graph.vertices() {
         return Err(format!("{} scores for {} vertices", scores.len(), graph.vertices()));

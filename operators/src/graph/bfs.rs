@@ -1,8 +1,7 @@
 //! Breadth-first search that looks from both sides.
 //!
 //! The search goes level by level: a vertex is at depth `d + 1` if it was not reached before and an edge comes to it from the
-//! vertices
-//! at depth `d`, the frontier. A step can be made in two directions:
+//! vertices at depth `d`, the frontier. A step can be made in two directions:
 //!
 //! ```text
 //!   top-down     each vertex of the frontier looks along its edges out        costs the edges that leave the frontier
@@ -11,14 +10,13 @@
 //! ```
 //!
 //! While the frontier is small, top-down reads little. In graphs with short paths there comes a level that holds much of the
-//! graph;
-//! then most edges lead to what is reached already, and bottom-up leaves most of them unread. Each step takes the cheaper
-//! direction.
+//! graph; then most edges lead to what is reached already, and bottom-up leaves most of them unread. Each step takes the
+//! cheaper direction.
 //!
 //! The frontier is a list of vertices top-down, a bitmap bottom-up. A second bitmap holds what is reached, so that both
-//! directions ask
-//! most of their questions of `n / 8` bytes, which fit a cache, and not of the labels. Beside the answer a search holds these two
-//! bitmaps, a third for the level that it finds, and the lists of two levels: about `8 n` bytes at worst.
+//! directions ask most of their questions of `n / 8` bytes, which fit a cache, and not of the labels. Beside the answer a
+//! search holds these two bitmaps, a third for the level that it finds, and the lists of two levels: about `8 n` bytes at
+//! worst.
 //!
 //! ```text
 //!                   word 0             word 1                    bottom-up: a task owns some words of `reached` and `next`,
@@ -28,11 +26,9 @@
 //! ```
 //!
 //! A label is the parent or the depth. The parent is the smallest vertex of the level before that has an edge here, whatever
-//! the threads
-//! do: bottom-up the edges come in order of their sources, so the first that counts has the smallest; top-down labels become the
-//! minimum of what is written, and whoever finds none puts the vertex on its list. `reached` changes only between steps: until
-//! then
-//! all threads of a level may still lower a label.
+//! the threads do: bottom-up the edges come in order of their sources, so the first that counts has the smallest; top-down
+//! labels become the minimum of what is written, and whoever finds none puts the vertex on its list. `reached` changes only
+//! between steps: until then all threads of a level may still lower a label.
 //!
 //! Work is at most `O(n + m)` for top-down steps alone. Bottom-up steps are taken only where they look cheaper than those.
 //!
@@ -46,8 +42,7 @@ use rayon::prelude::*;
 use super::{Csr, Graph, NONE};
 
 /// An edge that leaves the frontier is taken to cost as much as this many that come to unreached vertices, most of which are
-/// not read.
-/// About what Beamer's paper found best.
+/// not read. About what Beamer's paper found best.
 const ALPHA: usize = 15;
 /// Fewer edges than these are not worth waking a thread.
 const SERIAL_EDGES: usize = 4096;
@@ -63,8 +58,7 @@ const DENSE: u32 = 16;
 const WORDS: usize = 16;
 
 /// The parent of each vertex in a breadth-first search: the smallest vertex that is one step nearer to the source and has an
-/// edge here.
-/// [`NONE`] where the search does not come; the source is its own parent.
+/// edge here. [`NONE`] where the search does not come; the source is its own parent.
 ///
 /// ```
 /// use bireme_operators::graph::{Csr, Graph, NONE, bfs};
@@ -82,9 +76,8 @@ pub fn bfs_depths(graph: &Graph, source: u32) -> Vec<u32> {
     search(graph, source, |_, depth| depth)
 }
 
-/// Labels each vertex that can be reached with the least `label(vertex of the level before, depth)`. A source that is no
-/// vertex reaches
-/// nothing.
+/// Labels each vertex that can be reached with the least `label(vertex of the level before, depth)`. A source that is no vertex
+/// reaches nothing.
 fn search(graph: &Graph, source: u32, label: impl Fn(u32, u32) -> u32 + Copy + Sync) -> Vec<u32> {
     if source as usize >= graph.vertices() {
         return vec![NONE; graph.vertices()];
@@ -122,8 +115,7 @@ fn search(graph: &Graph, source: u32, label: impl Fn(u32, u32) -> u32 + Copy + S
 }
 
 /// The vertices of one level: a list of those that were found top-down and are not in `reached` yet, or a bitmap of those that
-/// were found
-/// bottom-up and are.
+/// were found bottom-up and are.
 enum Frontier {
     List(Vec<u32>),
     Bits(Vec<u64>),
@@ -133,8 +125,7 @@ struct Search<'g> {
     graph: &'g Graph,
     labels: Vec<AtomicU32>,
     /// A bit for each vertex that needs no look any more: those of earlier levels, those to which no edge comes (known after
-    /// the first
-    /// step bottom-up), and those past the last vertex.
+    /// the first step bottom-up), and those past the last vertex.
     reached: Vec<AtomicU64>,
 }
 
@@ -182,8 +173,7 @@ impl<'g> Search<'g> {
     }
 
     /// Puts a frontier among what is reached, and gives it as a bitmap. A long list is not read: its vertices are those that
-    /// have a label
-    /// and are not reached, and reading all labels in order is faster than setting bits here and there.
+    /// have a label and are not reached, and reading all labels in order is faster than setting bits here and there.
     fn reach_as_bits(&mut self, list: &[u32]) -> Vec<u64> {
         let mut bits = vec![0; self.reached.len()];
         if list.len() < self.labels.len() / 32 {
@@ -251,8 +241,7 @@ impl<'g> Search<'g> {
     /// Lowers the labels of unreached vertices to `label`, and lists those that had none.
     ///
     /// In two passes: the first only reads labels, so that the processor waits for many of them at once; the second, in which
-    /// each
-    /// exchange waits for the one before, finds them in the cache.
+    /// each exchange waits for the one before, finds them in the cache.
     #[inline]
     fn expand(&self, vertices: &[u32], label: u32, found: &mut Vec<u32>) {
         let mut lower = [0; 64];
@@ -273,8 +262,7 @@ impl<'g> Search<'g> {
     }
 
     /// Labels each unreached vertex to which an edge of the frontier comes, and gives the bitmap of those. `edges` leave the
-    /// frontier, more
-    /// or less.
+    /// frontier, more or less.
     fn bottom_up(
         &mut self,
         front: &[u64],
@@ -307,11 +295,9 @@ impl<'g> Search<'g> {
 /// gives them.
 ///
 /// Where at least `dense` of them are unreached, the first edge of each is looked at before any other, without branches: that
-/// decides for
-/// many if the frontier has a good part of all edges, and the memory is asked for all rows at once. It took a quarter off the
-/// largest step
-/// of a Kronecker graph of 2^20 vertices, and added a quarter to that of a uniform one of 2^18, where 14 of 100 first edges
-/// decide.
+/// decides for many if the frontier has a good part of all edges, and the memory is asked for all rows at once. It took a
+/// quarter off the largest step of a Kronecker graph of 2^20 vertices, and added a quarter to that of a uniform one of 2^18,
+/// where 14 of 100 first edges decide.
 #[inline]
 fn look_back(
     graph: &Graph,
@@ -396,9 +382,8 @@ fn edges_of(out: &Csr, vertices: &[u32]) -> usize {
     vertices.iter().step_by(step).map(|&vertex| out.degree(vertex)).sum::<usize>() * step
 }
 
-/// Says what is wrong with parents of a search from `source`: one must be `source` itself at the source, else [`NONE`] where
-/// no path
-/// leads, else the smallest vertex that is one step nearer and has an edge here. Takes `O(n + m)`, on one thread.
+/// Says what is wrong with parents of a search from `source`: one must be `source` itself at the source, else [`NONE`] where no
+/// path leads, else the smallest vertex that is one step nearer and has an edge here. Takes `O(n + m)`, on one thread.
 pub fn verify_bfs(graph: &Graph, source: u32, parents: &[u32]) -> Result<(), String> {
     if parents.len() != graph.vertices() {
         return Err(format!("{} parents for {} vertices", parents.len(), graph.vertices()));

@@ -1,8 +1,7 @@
 //! Adjacency out of edges in memory.
 //!
 //! A row and a target side by side are one number, the key of an entry. Adjacency is the entries sorted by key, so building it
-//! is a
-//! radix sort: one pass through memory on the high bits of the row, and the rest in cache.
+//! is a radix sort: one pass through memory on the high bits of the row, and the rest in cache.
 //!
 //! ```text
 //!  edges      chunk 0       chunk 1                     each chunk is cut by the high bits of the row, in memory of its own:
@@ -16,16 +15,13 @@
 //! ```
 //!
 //! With m entries, work is O(m + vertices): an entry is moved once for the chunks, and two to four times in cache, the last
-//! time to its
-//! place in the adjacency; if duplicates leave gaps, what follows is moved up. Beside the edges and the adjacency, memory
-//! holds every
-//! entry once: 4 bytes each while a bucket's keys fit 32 bits (up to about four million vertices), else 8, and the weight. A
-//! bucket far
-//! larger than the others, that of a vertex that most edges leave, is sorted by all threads together.
+//! time to its place in the adjacency; if duplicates leave gaps, what follows is moved up. Beside the edges and the adjacency,
+//! memory holds every entry once: 4 bytes each while a bucket's keys fit 32 bits (up to about four million vertices), else 8,
+//! and the weight. A bucket far larger than the others, that of a vertex that most edges leave, is sorted by all threads
+//! together.
 //!
-//! Chunks and buckets are shared out to threads; entries of one key are told apart by their weights only and sorted by them.
-//! So the
-//! result depends neither on the number of threads nor on the order of the edges.
+//! Chunks and buckets are shared out to threads; entries of one key are told apart by their weights only and sorted by them. So
+//! the result depends neither on the number of threads nor on the order of the edges.
 //!
 //! Partitioning before sorting in cache: O. Polychroniou, K. A. Ross: A Comprehensive Study of Main-Memory Partitioning and its
 //! Application to Large-Scale Comparison- and Radix-Sort, SIGMOD 2014.
@@ -224,8 +220,7 @@ pub fn weighted_symmetric<W: Weight>(
 /// Some rows of adjacency, and the weights in the order of the targets: what one rank of several holds.
 ///
 /// Row `i` is that of vertex `rows.start + i`; targets are numbers of the whole graph, below `vertices`. Edges that stand in
-/// none of
-/// these rows are left out.
+/// none of these rows are left out.
 ///
 /// # Errors
 /// As [`csr`]; the rows are not among the vertices.
@@ -641,8 +636,7 @@ fn no_memory<T>(values: usize) -> Error {
 }
 
 /// Checks rows of adjacency against the edges that they were made of: they ascend, every edge stands where it should as often
-/// as it
-/// should, with its weight, and nothing else does.
+/// as it should, with its weight, and nothing else does.
 ///
 /// # Errors
 /// What is wrong.

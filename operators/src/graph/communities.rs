@@ -21,9 +21,8 @@
 //! ```
 //!
 //! A vertex is stale if a neighbour has changed since its last turn; only those are worked on. A distributed version runs the
-//! same
-//! rounds: it sends labels that changed to the owners of neighbours, which mark stale what these labels touch, and agrees on
-//! whether any vertex is stale.
+//! same rounds: it sends labels that changed to the owners of neighbours, which mark stale what these labels touch, and agrees
+//! on whether any vertex is stale.
 //!
 //! Work: a round reads the edges of stale vertices in their turn, expected constant time for each, and one byte for each vertex.
 //! Usually a few tens of rounds do, of which only the first ones touch most vertices. Memory: 5 bytes for each vertex, 12 for

@@ -1,11 +1,9 @@
 //! Connected components: which vertices can be reached from each other, whichever way edges point.
 //!
 //! Each vertex points to a parent, at first so that trees are small, at last so that each component is one star, whose centre
-//! is the
-//! answer. An edge is *linked* by hanging the root of one end's tree beneath the root of the other end's. Most vertices of
-//! most graphs
-//! are in one component, and a few edges of each suffice to find it; the others' edges are then all that is left to read
-//! (Afforest):
+//! is the answer. An edge is *linked* by hanging the root of one end's tree beneath the root of the other end's. Most vertices
+//! of most graphs are in one component, and a few edges of each suffice to find it; the others' edges are then all that is left
+//! to read (Afforest):
 //!
 //! ```text
 //!   1  hook      each vertex beneath its first neighbour, if that is smaller     reads the edges in order, two a vertex
@@ -17,28 +15,20 @@
 //! ```
 //!
 //! Work is about that of four passes over the vertices where one component has most of them, and one more over the edges
-//! otherwise.
-//! Memory is 8 bytes a vertex, half of them the answer.
+//! otherwise. Memory is 8 bytes a vertex, half of them the answer.
 //!
-//! **Why the label is the smallest vertex.** At all times `parent[v] <= v`, and `parent[v]` is in the component of `v`:
-//! hooking takes a
-//! smaller neighbour or its parent, linking writes the smaller root into the greater, and compressing replaces a parent by its
-//! parent.
-//! So there are no cycles but those of roots. Let `m` be the smallest vertex of a component: `parent[m] <= m` is in the
-//! component,
-//! hence it is `m`, a root. At the end all edges are linked, so the component is one tree, whose only root is `m`. Neither
-//! timing nor
-//! the sample has a part in this.
+//! **Why the label is the smallest vertex.** At all times `parent[v] <= v`, and `parent[v]` is in the component of `v`: hooking
+//! takes a smaller neighbour or its parent, linking writes the smaller root into the greater, and compressing replaces a parent
+//! by its parent. So there are no cycles but those of roots. Let `m` be the smallest vertex of a component: `parent[m] <= m` is
+//! in the component, hence it is `m`, a root. At the end all edges are linked, so the component is one tree, whose only root is
+//! `m`. Neither timing nor the sample has a part in this.
 //!
 //! **Why skipping is right.** Let an edge lead from `u` to `v`, and `c` be the root of step 4. The edge is in a row of `u` and
-//! in one
-//! of `v` (for directed graphs, one of them by target). If either did not have the parent `c` when its turn came in step 5,
-//! that turn
-//! linked the edge. If both had, both were in its tree, and trees only grow.
+//! in one of `v` (for directed graphs, one of them by target). If either did not have the parent `c` when its turn came in step
+//! 5, that turn linked the edge. If both had, both were in its tree, and trees only grow.
 //!
 //! **Why threads may race.** In linking only roots are hung, by compare-and-swap, so each once. Whatever a thread reads of
-//! another's
-//! vertex, old or new, is an ancestor of it. No other memory depends on these values: relaxed order suffices.
+//! another's vertex, old or new, is an ancestor of it. No other memory depends on these values: relaxed order suffices.
 //!
 //! M. Sutton, T. Ben-Nun, A. Barak: Optimizing Parallel Graph Connectivity Computation via Subgraph Sampling, IPDPS 2018.
 
@@ -78,8 +68,7 @@ pub fn components(graph: &Graph) -> Vec<u32> {
 /// Hangs vertices beneath their first neighbours where these are smaller, and notes another neighbour to link each with.
 ///
 /// Threads go through the vertices in ascending order side by side, so most neighbours that are smaller have their parents
-/// already:
-/// taking these keeps trees low. Where one has none yet, the neighbour itself will do.
+/// already: taking these keeps trees low. Where one has none yet, the neighbour itself will do.
 fn hook(edges: &Csr, parents: &[AtomicU32]) -> Vec<AtomicU32> {
     let noted = blank(parents.len());
     in_chunks(parents.len(), |chunk| {
@@ -193,10 +182,9 @@ fn blank(vertices: usize) -> Vec<AtomicU32> {
 
 /// Whether `labels` names each vertex's component by its smallest vertex, or why not.
 ///
-/// The ends of each edge must have the same label, so no component has two; there must be as many labels as union and find,
-/// run one
-/// edge after the other, makes sets, so no two components share one; and a label must have itself and be no greater than its
-/// vertex.
+/// The ends of each edge must have the same label, so no component has two; there must be as many labels as union and find, run
+/// one edge after the other, makes sets, so no two components share one; and a label must have itself and be no greater than
+/// its vertex.
 pub fn verify_components(graph: &Graph, labels: &[u32]) -> Result<(), String> {
     if labels.len() != graph.vertices() {
         return Err(format!("{} labels for {} vertices", labels.len(), graph.vertices()));

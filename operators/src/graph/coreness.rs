@@ -1,10 +1,8 @@
 //! Coreness: how dense a part of the graph each vertex belongs to.
 //!
-//! The `k`-core is the largest set of vertices of which each has at least `k` neighbours within the set. A vertex's coreness
-//! is the
-//! largest `k` whose core it is in. It is found by peeling: for `k` from 0 on, remove vertices that have at most `k`
-//! neighbours left
-//! until there are none; what goes at `k` has coreness `k`, in whatever order it goes.
+//! The `k`-core is the largest set of vertices of which each has at least `k` neighbours within the set. A vertex's coreness is
+//! the largest `k` whose core it is in. It is found by peeling: for `k` from 0 on, remove vertices that have at most `k`
+//! neighbours left until there are none; what goes at `k` has coreness `k`, in whatever order it goes.
 //!
 //! ```text
 //!       1 ── 2                left       degrees        goes            d falls with what goes, but not below the level:
@@ -14,16 +12,12 @@
 //! ```
 //!
 //! **In parallel** (after Kabir and Madduri). A level begins with a scan of what is left for the vertices whose degree is the
-//! level's.
-//! These go in rounds of two halves. First, workers share what is due, and note the neighbours whose degrees fall, by shares
-//! of the
-//! vertices. Then each share is one thread's: it lowers the degrees noted, and what comes down to the level is due in the next
-//! round.
-//! So no two threads write to the same degree at once. (With atomic subtraction in place of notes, two threads took as long as
-//! one:
-//! each waited for cache lines that the other had written to.) A round that has little to do runs on the caller's thread
-//! alone, without
-//! notes, so that a long path costs no more than in sequence. A degree that stands when all is removed is the vertex's coreness.
+//! level's. These go in rounds of two halves. First, workers share what is due, and note the neighbours whose degrees fall, by
+//! shares of the vertices. Then each share is one thread's: it lowers the degrees noted, and what comes down to the level is
+//! due in the next round. So no two threads write to the same degree at once. (With atomic subtraction in place of notes, two
+//! threads took as long as one: each waited for cache lines that the other had written to.) A round that has little to do runs
+//! on the caller's thread alone, without notes, so that a long path costs no more than in sequence. A degree that stands when
+//! all is removed is the vertex's coreness.
 //!
 //! ```text
 //!   due  5 9 ┃ 7 …     notes of worker 0   share 0: 1 3    share 1: 16 18        thread of share 0: degree[1], [3], [2], [3]
@@ -31,16 +25,15 @@
 //!            ┃                of worker 1   share 0: 2 3    share 1: 17           thread of share 1: degree[16], [18], [17] fall
 //! ```
 //!
-//! **Work** is linear. Each edge is looked at from both ends, when these go. Scans drop what has gone, and skip levels at
-//! which nothing
-//! goes, so that a vertex is scanned at most twice for each level up to its coreness; coreness is at most degree, and the
-//! degrees add up
-//! to twice the edges. Memory: a degree and a place in a list for each vertex, and about a MiB of notes for each thread.
+//! **Work** is linear. Each edge is looked at from both ends, when these go. Scans drop what has gone, and skip levels at which
+//! nothing goes, so that a vertex is scanned at most twice for each level up to its coreness; coreness is at most degree, and
+//! the degrees add up to twice the edges. Memory: a degree and a place in a list for each vertex, and about a MiB of notes for
+//! each thread.
 //!
 //! - V. Batagelj, M. Zaveršnik: An O(m) Algorithm for Cores Decomposition of Networks, arXiv:cs/0310049 (2003).
 //! - H. Kabir, K. Madduri: Parallel k-Core Decomposition on Multicore Platforms, IPDPS Workshops 2017.
 //! - L. Dhulipala, G. Blelloch, J. Shun: Julienne: A Framework for Parallel Graph Algorithms using Work-efficient Bucketing,
-//! SPAA 2017.
+//!   SPAA 2017.
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
@@ -264,11 +257,9 @@ fn for_neighbours(csr: &Csr, block: &[u32], mut visit: impl FnMut(u32)) {
 /// Checks that each vertex has the coreness given, or says which has not.
 ///
 /// That it is not too high: of a vertex's neighbours, as many as its coreness have at least the same, so that those with at
-/// least `k`
-/// are a set as the `k`-core is. That it is not too low: peeled by coreness given, from the lowest on, a vertex goes with no more
-/// neighbours left than that. (Of a core whose vertices were all given their coreness or less, one of those given less would
-/// go first,
-/// but has too many neighbours then.)
+/// least `k` are a set as the `k`-core is. That it is not too low: peeled by coreness given, from the lowest on, a vertex goes
+/// with no more neighbours left than that. (Of a core whose vertices were all given their coreness or less, one of those given
+/// less would go first, but has too many neighbours then.)
 pub fn verify_coreness(graph: &Graph, coreness: &[u32]) -> Result<(), String> {
     let csr = graph.out();
     if coreness.len() != csr.vertices() {

@@ -1,8 +1,8 @@
 //! Graphs for measurements, made of a seed.
 //!
 //! Edge number `e` is a function of the seed and `e` alone: the random numbers that it takes come from a stream of its own,
-//! which starts
-//! at a hash of both. So any thread and any rank can make any range of edges, and all of them together make the same graph.
+//! which starts at a hash of both. So any thread and any rank can make any range of edges, and all of them together make the
+//! same graph.
 //!
 //! ```text
 //!  Kron     2^scale vertices, degree · 2^scale edges. The matrix of edges is halved both ways, scale times; each time an edge
@@ -15,14 +15,11 @@
 //! ```
 //!
 //! Edges are directed, and there are loops and duplicates, except in a grid. An edge of `Kron` takes scale/2 random numbers of
-//! 64 bits,
-//! one of `Uniform` takes one.
+//! 64 bits, one of `Uniform` takes one.
 //!
 //! D. Chakrabarti, Y. Zhan, C. Faloutsos: R-MAT: A Recursive Model for Graph Mining, SDM 2004. J. Leskovec et al.: Kronecker
-//! Graphs: An
-//! Approach to Modeling Networks, JMLR 11 (2010). The parameters are those of Graph500 and GAP. The hash is that of G. L.
-//! Steele, D. Lea,
-//! C. H. Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014.
+//! Graphs: An Approach to Modeling Networks, JMLR 11 (2010). The parameters are those of Graph500 and GAP. The hash is that of
+//! G. L. Steele, D. Lea, C. H. Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014.
 
 use std::ops::Range;
 
@@ -221,8 +218,7 @@ fn kron_edge(scale: u32, mut stream: Stream) -> (u32, u32) {
 }
 
 /// A bijection of the numbers of `scale` bits, chosen by a seed: each round multiplies by an odd number and adds one, which
-/// mixes upwards,
-/// and folds the upper half of the bits onto the lower one. Both can be undone, so no two numbers meet.
+/// mixes upwards, and folds the upper half of the bits onto the lower one. Both can be undone, so no two numbers meet.
 struct Shuffle {
     below: u32,
     fold: u32,

@@ -116,8 +116,7 @@ fn weights_are_those_of_gap() {
 
 #[test]
 fn a_grid_of_eight_vertices() {
-    // 0 1 2 3
-    // 4 5 6 7
+    // 0 1 2 3 4 5 6 7
     let (from, to) = grid(3).unwrap();
     assert_eq!(from, [0, 1, 2, 4, 5, 6, 0, 1, 2, 3]);
     assert_eq!(to, [1, 2, 3, 5, 6, 7, 4, 5, 6, 7]);

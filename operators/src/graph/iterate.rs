@@ -6,11 +6,9 @@
 //! ```
 //!
 //! All vertices are computed in each round, out of values of the round before, and combined in the order of their neighbours;
-//! so results do
-//! not depend on threads or ranks, whatever the functions are. Rounds end when no value changes. Between ranks only values
-//! that changed
-//! travel. It is Pregel's model as gather, apply and scatter have it (G. Malewicz et al., SIGMOD 2010; J. Gonzalez et al., OSDI
-//! 2012); the functions are plain closures, for every rank is the same program.
+//! so results do not depend on threads or ranks, whatever the functions are. Rounds end when no value changes. Between ranks
+//! only values that changed travel. It is Pregel's model as gather, apply and scatter have it (G. Malewicz et al., SIGMOD 2010;
+//! J. Gonzalez et al., OSDI 2012); the functions are plain closures, for every rank is the same program.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

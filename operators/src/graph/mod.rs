@@ -7,13 +7,10 @@
 //!
 //! Vertices are numbers from 0, in the order of what a user calls them; a [`Graph`] has its edges by source and by target. Each
 //! algorithm is one file: what it computes, its cost, where it comes from, the kernel, and what a right answer must satisfy,
-//! which the
-//! tests check beside a slow reference. Kernels run on the rayon pool that they are called in, and their results do not depend
-//! on how
-//! many threads there are: components are called by their smallest vertex, a vertex's parent in a search is its smallest valid
-//! one,
-//! sums are taken in a fixed order. (The GAP variant of PageRank, which reads ranks that were written in the same round, is the
-//! exception, and says so.)
+//! which the tests check beside a slow reference. Kernels run on the rayon pool that they are called in, and their results do
+//! not depend on how many threads there are: components are called by their smallest vertex, a vertex's parent in a search is
+//! its smallest valid one, sums are taken in a fixed order. (The GAP variant of PageRank, which reads ranks that were written
+//! in the same round, is the exception, and says so.)
 //!
 //! S. Beamer, K. Asanović, D. Patterson: The GAP Benchmark Suite, arXiv:1508.03619 (2015).
 

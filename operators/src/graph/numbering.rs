@@ -5,9 +5,8 @@
 //! ```
 //!
 //! The order is that of the integers, or of the bytes of texts, so the smallest vertex of a set is the smallest to its user,
-//! and numbers
-//! depend on no rank. Integers that lie close together cost a bit for each number of their span, which ranks send each other;
-//! others, and texts, are sorted by each rank, once each, and merged by all.
+//! and numbers depend on no rank. Integers that lie close together cost a bit for each number of their span, which ranks send
+//! each other; others, and texts, are sorted by each rank, once each, and merged by all.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};

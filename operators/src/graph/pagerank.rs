@@ -2,8 +2,8 @@
 //!
 //! At a vertex the walk goes on along one of its out edges with probability `damping`, each as likely as the others, and jumps
 //! elsewhere otherwise, or where there is no out edge. Jumps go to all vertices alike, or to some sources
-//! ([`personalised_pagerank`]).
-//! Ranks are the probabilities that this tends to. Where `u → v` stands for the edges into `v`, as often as they are there,
+//! ([`personalised_pagerank`]). Ranks are the probabilities that this tends to. Where `u → v` stands for the edges into `v`, as
+//! often as they are there,
 //!
 //! ```text
 //!   rank(v) = damping · Σ rank(u) / degree(u)  +  (1 - damping + damping · Σ rank(w)) · jump(v)      Σ jump = Σ rank = 1
@@ -19,11 +19,10 @@
 //!   from   u''─────────────┘              ranks, degrees, offsets and `to`: 40 bytes a vertex, in order
 //! ```
 //!
-//! Each vertex pulls, so none is written by two threads. A vertex's sum is taken in the order of its in-neighbours. Sums over all
-//! vertices are taken within blocks of [`BLOCK`] vertices, then over the blocks, each in order; so nothing depends on how many
-//! threads
-//! there are, nor on how vertices are cut into ranges, so long as these begin at multiples of [`BLOCK`]. A vertex with very many
-//! in-neighbours is one thread's work.
+//! Each vertex pulls, so none is written by two threads. A vertex's sum is taken in the order of its in-neighbours. Sums over
+//! all vertices are taken within blocks of [`BLOCK`] vertices, then over the blocks, each in order; so nothing depends on how
+//! many threads there are, nor on how vertices are cut into ranges, so long as these begin at multiples of [`BLOCK`]. A vertex
+//! with very many in-neighbours is one thread's work.
 //!
 //! L. Page, S. Brin, R. Motwani, T. Winograd: The PageRank Citation Ranking, Stanford InfoLab 1999-66 (1999).
 
@@ -164,9 +163,8 @@ impl Walk {
         Self { ranks, shares, contributions, sums }
     }
 
-    /// One iteration: pulls from the contributions of all vertices in the graph, along the rows of these ones. `jump` says
-    /// what comes
-    /// to each by jumps, and is given its place in the range.
+    /// One iteration: pulls from the contributions of all vertices in the graph, along the rows of these ones. `jump` says what
+    /// comes to each by jumps, and is given its place in the range.
     pub(super) fn step(&mut self, incoming: &Csr, from: &[f64], damping: f64, jump: impl Fn(usize) -> f64 + Sync) {
         let vertices = self.ranks.par_chunks_mut(BLOCK).zip(self.contributions.par_chunks_mut(BLOCK));
         let blocks = vertices.zip(self.shares.par_chunks(BLOCK)).zip(&mut self.sums);
@@ -197,14 +195,11 @@ impl Walk {
 ///
 /// In single precision, and rank that comes to a vertex without out edges is lost. Vertices read ranks that this iteration has
 /// already changed (Gauss and Seidel's way), which takes fewer iterations. What is left of the change after some of them is
-/// rank that is too
-/// large or too small everywhere in the same proportion; it would shrink by the square of the damping each time, so the sum of
-/// what is to
-/// come is added at once (S. Kamvar, T. Haveliwala, C. Manning, G. Golub: Extrapolation methods for accelerating PageRank
-/// computations, WWW 2003). Which ones it has changed is a matter of timing where there
-/// are several threads, so the last bits of the result are, too, and even the number of iterations can be. GAP has a damping
-/// of 0.85,
-/// and ends after 20 iterations or when the absolute changes add up to less than 1e-4.
+/// rank that is too large or too small everywhere in the same proportion; it would shrink by the square of the damping each
+/// time, so the sum of what is to come is added at once (S. Kamvar, T. Haveliwala, C. Manning, G. Golub: Extrapolation methods
+/// for accelerating PageRank computations, WWW 2003). Which ones it has changed is a matter of timing where there are several
+/// threads, so the last bits of the result are, too, and even the number of iterations can be. GAP has a damping of 0.85, and
+/// ends after 20 iterations or when the absolute changes add up to less than 1e-4.
 pub fn gap_pagerank(graph: &Graph, damping: f32, tolerance: f64, max_iterations: usize) -> (Vec<f32>, usize) {
     let vertices = graph.vertices();
     let (out, incoming) = (graph.out().offsets(), graph.incoming());
@@ -225,8 +220,8 @@ pub fn gap_pagerank(graph: &Graph, damping: f32, tolerance: f64, max_iterations:
             let mut swept = Sweep::default();
             for ((rank, contributed), (incoming_row, out_row)) in ranks.iter_mut().zip(mine).zip(rows) {
                 // Tried without gain: several sums at once, whose remainders are foreseen badly; asking ahead for
-                // contributions, and
-                // reading them unchecked after the first iteration, which gain on skewed graphs and lose as much on others.
+                // contributions, and reading them unchecked after the first iteration, which gain on skewed graphs and lose as
+                // much on others.
                 let mut sum = 0.0;
                 for &source in &targets[incoming_row[0]..incoming_row[1]] {
                     sum += f32::from_bits(from[source as usize].load(Relaxed));

@@ -1,11 +1,9 @@
 //! Shortest paths from one source by delta-stepping.
 //!
 //! `distance[v]` is the least sum of weights over the paths from the source to `v`. Weights are not negative; zero is allowed,
-//! also on
-//! cycles. Dijkstra settles one vertex at a time, in the order of their distances. Delta-stepping settles a bucket at a time: all
-//! vertices whose distances are within `[i * delta, (i + 1) * delta)`, in any order and in parallel, again and again until the
-//! bucket
-//! stays empty.
+//! also on cycles. Dijkstra settles one vertex at a time, in the order of their distances. Delta-stepping settles a bucket at a
+//! time: all vertices whose distances are within `[i * delta, (i + 1) * delta)`, in any order and in parallel, again and again
+//! until the bucket stays empty.
 //!
 //! ```text
 //!   delta 10                  doing            bucket 0   bucket 1       bucket 2
@@ -21,16 +19,14 @@
 //! [`default_delta`].
 //!
 //! **In parallel.** Each worker has buckets of its own, so that putting needs no lock; only distances are shared, and fall by
-//! atomic
-//! minima. A round takes the first bucket that any worker has. Workers begin with their own part of it and then help others. What
-//! falls into the same bucket meanwhile is done at once by who found it, without a barrier, as long as it is little: bucket
-//! fusion
-//! (Zhang et al.). A round that has little to do runs on the caller's thread alone, so that a long path costs no more than
-//! Dijkstra.
+//! atomic minima. A round takes the first bucket that any worker has. Workers begin with their own part of it and then help
+//! others. What falls into the same bucket meanwhile is done at once by who found it, without a barrier, as long as it is
+//! little: bucket fusion (Zhang et al.). A round that has little to do runs on the caller's thread alone, so that a long path
+//! costs no more than Dijkstra.
 //!
 //! **Buckets** are a monotone radix heap (Ahuja et al.), so that any ratio of weights to `delta` takes bounded memory: bucket
-//! `b` is in
-//! level `l`, where byte `l` is the highest in which `b` differs from the bucket being done, at the slot that this byte names.
+//! `b` is in level `l`, where byte `l` is the highest in which `b` differs from the bucket being done, at the slot that this
+//! byte names.
 //!
 //! ```text
 //!   doing 0x0003      level 0: slots 03..ff, one bucket each       level 1: slots 01..ff, 256 buckets each      level 2: …
@@ -39,17 +35,16 @@
 //! ```
 //!
 //! Distances do not depend on threads or on `delta`. A floating-point sum of what is not negative never falls when a term
-//! grows, so the
-//! least sum over paths, each added up from the source on, is one value, and every edge is relaxed with it in the end.
+//! grows, so the least sum over paths, each added up from the source on, is one value, and every edge is relaxed with it in the
+//! end.
 //!
 //! Memory: a distance for each vertex, and an entry (distance and vertex) for each time that one fell, until its bucket is done.
 //!
 //! - U. Meyer, P. Sanders: Δ-stepping: a parallelizable shortest path algorithm, Journal of Algorithms 49(1), 2003.
 //! - Y. Zhang, A. Brahmakshatriya, X. Chen, L. Dhulipala, S. Kamil, S. Amarasinghe, J. Shun: Optimizing Ordered Graph
-//! Algorithms with
-//!   GraphIt, CGO 2020.
+//!   Algorithms with GraphIt, CGO 2020.
 //! - R. K. Ahuja, K. Mehlhorn, J. B. Orlin, R. E. Tarjan: Faster Algorithms for the Shortest Path Problem, Journal of the ACM
-//! 37(2), 1990.
+//!   37(2), 1990.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -254,10 +249,8 @@ pub fn default_delta<W: Distance>(graph: &Weighted<W>) -> W {
 /// there is no path.
 ///
 /// It is the smallest vertex of lesser distance whose edge explains the distance. Where only edges of weight zero do (or of
-/// weights
-/// that are lost in rounding), it is the smallest of those that are the fewest such edges away from a vertex of the former
-/// kind, so
-/// that parents lead to the source also where such edges make cycles.
+/// weights that are lost in rounding), it is the smallest of those that are the fewest such edges away from a vertex of the
+/// former kind, so that parents lead to the source also where such edges make cycles.
 pub fn parents_of_distances<W: Distance>(graph: &Weighted<W>, source: u32, distances: &[W]) -> Vec<u32> {
     let parents = distances.par_iter().map(|_| AtomicU32::new(NONE)).collect::<Vec<_>>();
     parents[source as usize].store(source, Relaxed);
@@ -425,8 +418,7 @@ impl<W: Distance> Worker<W> {
     fn relax(&mut self, round: &Round<'_, W>, block: &[Entry<W>]) {
         let (csr, weights) = (round.graph.graph().out(), round.graph.weights());
         // Rows are anywhere, so that reading them is much of the work: where those of a block begin is read at once, without
-        // those of
-        // stale entries, and the rows that are next are asked for.
+        // those of stale entries, and the rows that are next are asked for.
         let mut live = [(0, 0); BLOCK];
         let mut count = 0;
         for (at, entry) in block.iter().enumerate() {
@@ -541,10 +533,8 @@ fn slot_of(bucket: u64, level: usize) -> usize {
 /// Checks that these are the distances from `source`, or says where they are not.
 ///
 /// None is too long: the source's is zero, and no edge can be relaxed. None is too short: a search from the source along edges
-/// that
-/// explain the distance where they lead comes to every vertex that has one, so that each distance is a path's sum. (That each
-/// vertex
-/// has one such edge that leads to it would not do: those of a cycle of weight zero explain each other.)
+/// that explain the distance where they lead comes to every vertex that has one, so that each distance is a path's sum. (That
+/// each vertex has one such edge that leads to it would not do: those of a cycle of weight zero explain each other.)
 pub fn verify_sssp<W: Distance>(graph: &Weighted<W>, source: u32, distances: &[W]) -> Result<(), String> {
     let vertices = graph.graph().vertices();
     if distances.len() != vertices {

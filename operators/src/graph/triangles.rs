@@ -17,12 +17,10 @@
 //! ```
 //!
 //! Each triangle is found once: from its vertex of the greatest rank, at the second, the third being a bit in both rows. With
-//! hubs
-//! first no row is longer than the square root of twice the number of edges `m`, and the work is at most in the order of `m^1.5`
-//! (Chiba and Nishizeki). Rows of hubs hold nearly every smaller rank, and a block of them is one `and` and one count of bits:
-//! on a Kronecker graph of a million vertices (GAP's, scale 20) 1.1 billion blocks stand for 4.4 billion ranks. Where degrees
-//! are alike
-//! the vertices stay in their order, for then ranking pays for nothing.
+//! hubs first no row is longer than the square root of twice the number of edges `m`, and the work is at most in the order of
+//! `m^1.5` (Chiba and Nishizeki). Rows of hubs hold nearly every smaller rank, and a block of them is one `and` and one count
+//! of bits: on a Kronecker graph of a million vertices (GAP's, scale 20) 1.1 billion blocks stand for 4.4 billion ranks. Where
+//! degrees are alike the vertices stay in their order, for then ranking pays for nothing.
 //!
 //! Memory: 8 bytes for each block of each row (at most one for each undirected edge, twice that while rows are made), and a bit
 //! for each vertex for each thread. Threads take vertices from a common counter; sums of integers do not depend on who did what.
@@ -253,9 +251,8 @@ fn count_common(row: &[u64], marks: &[u32]) -> u64 {
     pairs.chain(rest).map(u64::from).sum()
 }
 
-/// Adds the triangles whose vertex of the greatest rank is `u` to all their corners. `corners` collects those of the
-/// neighbours of
-/// `u`, so that shared counters are touched once for each edge, not for each triangle; it is left clear.
+/// Adds the triangles whose vertex of the greatest rank is `u` to all their corners. `corners` collects those of the neighbours
+/// of `u`, so that shared counters are touched once for each edge, not for each triangle; it is left clear.
 fn add_corners(rows: &Rows, u: u32, marks: &mut [u32], corners: &mut [u32], found: &[AtomicU64]) {
     let row = rows.row(u);
     mark(row, marks);
@@ -332,8 +329,7 @@ fn on_each_thread<T: Send>(work: impl Fn() -> T + Sync) -> Vec<T> {
 }
 
 /// Whether these are the numbers of triangles, in all and of each vertex: by counting, for each vertex, the pairs of its
-/// neighbours
-/// that are joined. In the order of the sum of squared degrees: for small graphs.
+/// neighbours that are joined. In the order of the sum of squared degrees: for small graphs.
 pub fn verify_triangles(graph: &Graph, total: u64, at_vertex: &[u64]) -> Result<(), String> {
     let vertices = graph.vertices() as u32;
     if at_vertex.len() != graph.vertices() {

@@ -1,8 +1,8 @@
 //! Graph algorithms over any table or query: `pagerank('follows', src => 'follower', dst => 'followee')`.
 //!
 //! The first argument is the table of edges. `src` and `dst` name its columns; without them they are those called so, or the
-//! first that are left.
-//! `directed => false` takes each edge in both directions. Vertices are integers or texts, and come back in the type of `src`.
+//! first that are left. `directed => false` takes each edge in both directions. Vertices are integers or texts, and come back
+//! in the type of `src`.
 //!
 //! | function | further arguments | columns |
 //! |---|---|---|

@@ -162,6 +162,9 @@ fn mistakes_are_explained() {
         ("components('odd', src => 'f')", "vertices are integers or texts"),
         ("components('odd', src => 't')", "so no vertex is in both"),
         ("betweenness('edges', samples => 0)", "a sample needs at least one source"),
+        ("components('edges', src => 'b', dst => 'b')", "both ends of the edges are column b"),
+        ("betweenness('edges', seed => 3)", "a seed is that of a sample"),
+        ("components((SELECT x.a, y.a FROM edges x JOIN edges y ON x.b = y.b))", "several columns a"),
         ("components('edges', 'more')", "arguments behind the table have names"),
     ];
     for (call, why) in planned {
@@ -174,6 +177,10 @@ fn mistakes_are_explained() {
         ("sssp((SELECT a, b, w FROM odd WHERE a > 5), source => 7)", "a negative value, -1"),
         ("sssp((SELECT a, b, CAST('NaN' AS DOUBLE) AS w FROM edges), source => 7)", "a NaN"),
         ("sssp((SELECT a, b, NULLIF(w, 3) AS w FROM edges), source => 7)", "column w has NULLs"),
+        (
+            "sssp((SELECT a, b, w * 400000000000000000 AS w FROM edges WHERE w < 20), source => 7)",
+            "may not fit 64 bits",
+        ),
         ("bfs('edges', source => -5)", "vertex -5 is in no edge"),
         ("bfs('edges', source => 'seven')", "its vertices are integers"),
     ];
@@ -181,6 +188,67 @@ fn mistakes_are_explained() {
         let error = session.sql(&format!("SELECT * FROM {call}")).unwrap().collect().unwrap_err();
         assert!(error.message().contains(why), "{call}: {error}");
         assert_eq!(error.kind(), ErrorKind::User, "{call}: {error}");
+    }
+}
+
+/// A stage of one lane on each rank under a limit that was planned over one lane.
+#[test]
+fn limits_count_rows_of_all_ranks() {
+    for ranks in [1, 3] {
+        let session = session(ranks, "{}");
+        let edges = session.sql("SELECT * FROM edges").unwrap();
+        let kept = Graph::from_edges(&edges, "a", "b").unwrap().persist().unwrap();
+        assert_eq!(
+            kept.vertices()
+                .unwrap()
+                .limit(5)
+                .unwrap()
+                .collect()
+                .unwrap()
+                .iter()
+                .map(RecordBatch::num_rows)
+                .sum::<usize>(),
+            5
+        );
+        let offset = session.sql("SELECT * FROM components('edges') LIMIT 7 OFFSET 1500").unwrap().collect().unwrap();
+        assert_eq!(offset.iter().map(RecordBatch::num_rows).sum::<usize>(), 7, "{ranks} ranks");
+    }
+}
+
+/// A kept graph that is changed is read again.
+#[test]
+fn kept_graphs_do_not_answer_for_others() {
+    let session = session(1, "{}");
+    let edges = session.sql("SELECT * FROM edges").unwrap();
+    let kept = Graph::from_edges(&edges, "a", "b").unwrap().persist().unwrap();
+    let turned = kept.undirected();
+    let reached = |graph: &Graph| graph.bfs(7).unwrap().count().unwrap();
+    assert!(reached(&turned) > reached(&kept));
+    assert_eq!(reached(&turned), reached(&Graph::from_edges(&edges, "a", "b").unwrap().undirected()));
+    assert!(kept.sssp(7).unwrap_err().message().contains("needs lengths of edges"));
+    assert!(kept.weighted("w").unwrap().sssp(7).unwrap().count().unwrap() > 1);
+}
+
+/// Lists of edges in files, on any number of ranks.
+#[test]
+fn edges_are_read_from_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (list, weighted) = (folder.path().join("a.el"), folder.path().join("a.wel"));
+    std::fs::write(&list, "# two components\n0 1\n1 2\n7 8\n").unwrap();
+    std::fs::write(&weighted, "0 1 2.5\n1 2 1\n").unwrap();
+    for ranks in [1, 3] {
+        let session = Session::builder().threads(ranks).local_ranks(ranks).build().unwrap();
+        let edges = session.read_edges(&list).unwrap();
+        let labels = Graph::from_edges(&edges, "src", "dst").unwrap().components().unwrap();
+        let expected = session.sql("SELECT * FROM (VALUES (0, 0), (1, 0), (2, 0), (7, 7), (8, 7))").unwrap();
+        let difference = compare::difference(&labels.collect().unwrap(), &expected.collect().unwrap(), false);
+        assert_eq!(difference, None, "{ranks} ranks");
+        let graph = Graph::from_edges(&session.read_edges(&weighted).unwrap(), "src", "dst").unwrap();
+        let far = graph.weighted("weight").unwrap().sssp(0).unwrap().filter(col("distance").eq(lit(3.5))).unwrap();
+        assert_eq!(far.count().unwrap(), 1);
+        let missing = session.read_edges(folder.path().join("b.el")).unwrap_err();
+        assert_eq!(missing.kind(), ErrorKind::User, "{missing}");
+        assert_eq!(session.read_edges(folder.path().join("b.png")).unwrap_err().kind(), ErrorKind::Unsupported);
     }
 }
 

@@ -14,8 +14,7 @@ use crate::graph::edges::Held;
 use crate::graph::talk::{Talk, numbers};
 
 /// The smallest vertex of each own vertex's component. Each rank joins what its own edges join, and tells all others which
-/// smaller
-/// vertex each vertex is joined to; then all know all. All ranks call it.
+/// smaller vertex each vertex is joined to; then all know all. All ranks call it.
 pub(in crate::graph) async fn components(held: &Arc<Held>, talk: &mut Talk) -> Result<Vec<u32>> {
     let work = Arc::clone(held);
     let (mut forest, told) = talk

@@ -54,8 +54,7 @@ impl Mirrors {
     }
 
     /// Sends the values of own vertices that changed (a flag each) to whoever has copies, and writes what came to `all`, which
-    /// has a
-    /// value for each vertex of the graph; `words` go to all ranks. All ranks call it.
+    /// has a value for each vertex of the graph; `words` go to all ranks. All ranks call it.
     pub async fn share<V: Plain + AsBytes>(
         &self,
         changed: &[bool],

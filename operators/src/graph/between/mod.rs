@@ -5,13 +5,10 @@
 //!          a copy of 1030, 1044 ◄─ each round, those of them that changed, as a list or as bits, with values ─┘
 //! ```
 //!
-//! Each rank owns a range of vertices and has the edges that end there; of other vertices it has copies of those that its
-//! edges come
-//! from ([`mirrors`]). In a round it computes its own vertices out of values of the round before, and sends what changed to
-//! the ranks
-//! that have copies. So answers do not depend on how many ranks there are: sums are taken in the order of a vertex's
-//! neighbours, and
-//! over all vertices by blocks.
+//! Each rank owns a range of vertices and has the edges that end there; of other vertices it has copies of those that its edges
+//! come from ([`mirrors`]). In a round it computes its own vertices out of values of the round before, and sends what changed
+//! to the ranks that have copies. So answers do not depend on how many ranks there are: sums are taken in the order of a
+//! vertex's neighbours, and over all vertices by blocks.
 
 mod labels;
 mod mirrors;

@@ -1,11 +1,9 @@
 //! Searches from a vertex: breadth first, and along shortest paths.
 //!
 //! Vertices that were reached, or came nearer, in a round are the frontier of the next, on their rank and on those that have
-//! edges from
-//! them; these push along their edges to their own vertices. A round is a level of a breadth-first search, of which only
-//! *that* a vertex
-//! was reached travels. Of a shortest path it is an edge (R. Bellman, Quarterly of Applied Mathematics 16, 1958): more work than
-//! buckets would be, and fewer rounds.
+//! edges from them; these push along their edges to their own vertices. A round is a level of a breadth-first search, of which
+//! only *that* a vertex was reached travels. Of a shortest path it is an edge (R. Bellman, Quarterly of Applied Mathematics 16,
+//! 1958): more work than buckets would be, and fewer rounds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
