@@ -38,10 +38,9 @@ fn main() -> Result<()> {
 
     let as_sum = "SELECT COUNT(*) AS people, SUM(CAST(walks AS BIGINT)) AS walks, SUM(CAST(walks AS BIGINT) * (vertex + 1)) AS places FROM";
     let mut answers = Vec::new();
-    for frame in [&joined, &walked.rename("value", "walks")?, &counted] {
-        let rows = frame.filter(col("walks").gt(lit(0)))?;
-        session.register_view("answer", &rows)?;
-        answers.push(session.sql(&format!("{as_sum} answer"))?.collect()?);
+    for (name, frame) in [("joined", &joined), ("walked", &walked.rename("value", "walks")?), ("counted", &counted)] {
+        session.register_view(name, &frame.filter(col("walks").gt(lit(0)))?)?;
+        answers.push(session.sql(&format!("{as_sum} {name}"))?.collect()?);
     }
     let same = answers.windows(2).all(|pair| pair[0] == pair[1]);
     if session.is_root() {
