@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Each rank owns a range of vertices: cut at multiples of [`BLOCK`], so that sums over blocks do not depend on the ranks, and so
-//! that ranks have about equally many edges. (The layout language calls it equal-nonzero: a partition of one axis by weight.)
+//! that ranks have about equally many edges. It is the layouts' partition by equal weight, of blocks.
 
 use std::fmt;
 use std::ops::Range;
@@ -16,6 +16,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use bireme_engine::error::{Error, Result};
+use bireme_engine::layout::Partition;
 
 use super::build::{self, BuildOptions, By, Edges, Weight};
 use super::numbering::{Ends, Numbering};
@@ -281,18 +282,19 @@ async fn cut(edges: &EdgeList, vertices: usize, talk: &mut Talk) -> Result<Vec<u
     for letter in &letters {
         sums.iter_mut().zip(numbers::<u64>(&letter.bytes)).for_each(|(sum, ends)| *sum += ends);
     }
-    let total = sums.iter().sum::<u64>();
+    Ok(cuts(&sums, vertices, ranks))
+}
+
+/// Ranges of vertices by the weights of their blocks, for which the layouts have a partition: of equal nonzeros.
+fn cuts(weights: &[u64], vertices: usize, ranks: usize) -> Vec<usize> {
     let mut cuts = vec![0];
-    let mut before = 0;
-    for (block, ends) in sums.iter().enumerate() {
-        while cuts.len() < ranks && before + ends / 2 >= total * cuts.len() as u64 / ranks as u64 {
-            cuts.push(block * BLOCK);
-        }
-        before += ends;
+    for part in Partition::equal_weight(weights, ranks).parts() {
+        // A rank without blocks begins and ends where the one before ended.
+        let blocks = part.runs().last().map(|run| run.end);
+        let end = blocks.map_or(cuts[cuts.len() - 1], |blocks| vertices.min(blocks * BLOCK));
+        cuts.push(end);
     }
-    cuts.resize(ranks, vertices);
-    cuts.push(vertices);
-    Ok(cuts)
+    cuts
 }
 
 impl EdgeList {
@@ -370,5 +372,29 @@ impl EdgeList {
             Weights::Floats(own) => own.extend(numbers::<f64>(weights)),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every vertex has one rank, and ranks meet at blocks; whether there are few vertices, or all edges are in one block.
+    #[test]
+    fn cuts_are_whole_blocks_and_cover_all() {
+        for vertices in [0, 1, BLOCK - 1, BLOCK, 5 * BLOCK + 7, 40 * BLOCK] {
+            let blocks = vertices.div_ceil(BLOCK);
+            for ranks in [2, 3, 4, 7] {
+                for heavy in [0, blocks / 2, blocks.saturating_sub(1)] {
+                    let weights = (0..blocks).map(|block| if block == heavy { 1 << 40 } else { BLOCK as u64 });
+                    let cuts = cuts(&weights.collect::<Vec<_>>(), vertices, ranks);
+                    assert_eq!((cuts.len(), cuts[0], cuts[ranks]), (ranks + 1, 0, vertices), "{cuts:?}");
+                    assert!(cuts.is_sorted(), "{cuts:?}");
+                    assert!(cuts.iter().all(|cut| cut % BLOCK == 0 || *cut == vertices), "{cuts:?}");
+                }
+            }
+        }
+        assert_eq!(cuts(&[1, 1, 1, 1], 4 * BLOCK, 2), [0, 2 * BLOCK, 4 * BLOCK]);
+        assert_eq!(cuts(&[9, 1, 1, 1], 4 * BLOCK - 3, 2), [0, BLOCK, 4 * BLOCK - 3]);
     }
 }
