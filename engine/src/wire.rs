@@ -22,7 +22,7 @@ use arrow::array::{
     Array, ArrayData, ArrayDataBuilder, ArrayRef, AsArray, DictionaryArray, PrimitiveArray, RecordBatch,
     RecordBatchOptions, UInt64Array, layout, make_array,
 };
-use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
+use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, ScalarBuffer};
 use arrow::compute::take;
 use arrow::datatypes::{ArrowDictionaryKeyType, ArrowNativeType, DataType, SchemaRef, UnionMode};
 use arrow::downcast_dictionary_array;
@@ -93,6 +93,51 @@ pub fn decode(schema: &SchemaRef, header: BatchHeader, buffers: Vec<Buffer>) -> 
     let options = RecordBatchOptions::new().with_row_count(Some(usize_of(rows)?));
     RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
         .map_err(|error| corrupt(&error.to_string()))
+}
+
+/// Buffers in [`to_bytes`] begin at multiples of it.
+const ALIGNED: usize = 64;
+
+/// A batch as bytes of their own: the length of the header, the header, the buffers, each part at a multiple of 64.
+///
+/// # Errors
+/// The header cannot be written.
+pub fn to_bytes(batch: &RecordBatch) -> Result<Buffer> {
+    let (header, buffers) = encode(batch);
+    let header = bincode::encode_to_vec(header, bincode::config::standard())
+        .map_err(|error| Error::internal(format!("the header of a batch: {error}")))?;
+    let parts = buffers.iter().map(|buffer| buffer.len().next_multiple_of(ALIGNED)).sum::<usize>();
+    let mut bytes = MutableBuffer::with_capacity(size_of::<u64>() + header.len() + ALIGNED + parts);
+    bytes.extend_from_slice(&(header.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(&header);
+    for buffer in &buffers {
+        bytes.resize(bytes.len().next_multiple_of(ALIGNED), 0);
+        bytes.extend_from_slice(buffer);
+    }
+    Ok(bytes.into())
+}
+
+/// Puts a batch together from what [`to_bytes`] made of it; its buffers are slices of these bytes, unless they are not aligned.
+///
+/// # Errors
+/// As [`decode`].
+pub fn from_bytes(schema: &SchemaRef, bytes: &Buffer) -> Result<RecordBatch> {
+    let (length, rest) = bytes.split_first_chunk().ok_or_else(|| corrupt("it has no header"))?;
+    let length = usize_of(u64::from_le_bytes(*length))?;
+    let header = rest.get(..length).ok_or_else(|| corrupt("its header is cut short"))?;
+    let (header, _): (BatchHeader, _) = bincode::decode_from_slice(header, bincode::config::standard())
+        .map_err(|error| corrupt(&format!("its header: {error}")))?;
+    let mut end = size_of::<u64>() + length;
+    let mut buffers = Vec::with_capacity(header.lengths.len());
+    for &length in &header.lengths {
+        let first = end.next_multiple_of(ALIGNED);
+        end = first
+            .checked_add(usize_of(length)?)
+            .filter(|end| *end <= bytes.len())
+            .ok_or_else(|| corrupt("its buffers are cut short"))?;
+        buffers.push(bytes.slice_with_length(first, end - first));
+    }
+    decode(schema, header, buffers)
 }
 
 fn corrupt(story: &str) -> Error {

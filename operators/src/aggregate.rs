@@ -22,6 +22,7 @@
 //! | `keys`, `dense`, `gather`, `table` | words to group numbers, by mixed radix or by hash |
 //! | `states` | counts, sums, extremes by group |
 //! | `groups` | one table: a chunk's rows to keys, states and sets |
+//! | `distinct` | which rows are new, batch after batch |
 //! | `collector`, `partitions` | memory: flushing, passing on, spilling |
 //! | `scan`, `results` | merging, and what comes out |
 //!
@@ -44,6 +45,7 @@ use crate::pipeline::ir::{AggregateMode, AggregateSpec};
 mod collector;
 mod column;
 mod dense;
+mod distinct;
 mod gather;
 mod groups;
 mod intern;
@@ -59,6 +61,7 @@ mod table;
 mod tests;
 
 use collector::{Collected, Collector};
+pub use distinct::Distinct;
 use groups::Load;
 use plan::Plan;
 use scan::GroupScan;

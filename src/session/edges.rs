@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
+use bireme_connectors::array_file::matrix_market::{self, CoordinateMatrix, Matrix};
 use bireme_connectors::graph_file::{edge_list, serialized};
 use bireme_engine::error::{Error, Result};
 
@@ -21,7 +22,8 @@ struct Columns {
 impl Session {
     /// The edges in a file, `src, dst` and, where they have weights, `weight`: lists of edges, one a line (`.el`, `.wel`, and
     /// `.txt` as of the Stanford collection), or graphs as GAP serializes them (`.sg`, `.wsg`; of those that go both ways each
-    /// edge is there twice). Every rank reads the file and keeps its part of the rows. Edges in Parquet, CSV and other tables
+    /// edge is there twice), or sparse matrices of Matrix Market (`.mtx`: rows are sources and columns targets, both numbered from 0,
+    /// and values weights; of symmetric ones each edge is there both ways). Every rank reads the file and keeps its part of the rows. Edges in Parquet, CSV and other tables
     /// are read as such.
     ///
     /// # Errors
@@ -65,8 +67,9 @@ fn read(path: &Path, threads: usize) -> Result<Columns> {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("sg" | "wsg") => of_serialized(path),
         Some("el" | "wel" | "txt") => of_list(path, threads),
+        Some("mtx") => of_matrix(path),
         _ => Err(Error::unsupported(format!(
-            "reading edges of {}: a file's name ends with .el, .wel, .txt, .sg or .wsg; tables are read as such (read_parquet, read_csv)",
+            "reading edges of {}: a file's name ends with .el, .wel, .txt, .sg, .wsg or .mtx; tables are read as such (read_parquet, read_csv)",
             path.display()
         ))),
     }
@@ -84,6 +87,18 @@ fn of_serialized(path: &Path) -> Result<Columns> {
         Some(weights) => edge_list::Weights::Integers(weights.into_iter().map(i64::from).collect()),
     };
     Ok(Columns { from, to, weight })
+}
+
+fn of_matrix(path: &Path) -> Result<Columns> {
+    match matrix_market::read(path)? {
+        Matrix::Coordinate(CoordinateMatrix { row, column, values, .. }) => {
+            Ok(Columns { from: row, to: column, weight: edge_list::Weights::Floats(values) })
+        }
+        Matrix::Dense(_) => Err(Error::unsupported(format!(
+            "reading edges of {}: it holds a dense matrix; edges are those of a sparse one (coordinate)",
+            path.display()
+        ))),
+    }
 }
 
 fn of_list(path: &Path, threads: usize) -> Result<Columns> {

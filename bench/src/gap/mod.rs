@@ -16,12 +16,13 @@
 //!
 //! A trial is a kernel from a built graph to its result; the mean of all trials counts, as GAP reports it. Sources are drawn
 //! among vertices that have edges, by each program for itself. Answers are verified outside of the clock. A bar is what we aim
-//! at; the exit code does not depend on it. S. Beamer, K. Asanović, D. Patterson: The GAP Benchmark Suite, arXiv:1508.03619.
+//! at; the exit code does not depend on it. networkit can be asked as well. S. Beamer, K. Asanović, D. Patterson: The GAP Benchmark Suite, arXiv:1508.03619.
 
 mod end_to_end;
 mod gapbs;
 mod graph;
 mod kernel;
+mod networkit;
 mod report;
 
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ use clap::{Args, ValueEnum};
 use self::gapbs::Gapbs;
 use self::graph::Built;
 use self::kernel::Kernel;
+use self::networkit::Networkit;
 use self::report::{Record, Row};
 
 /// What `bireme-bench gap` is asked.
@@ -53,6 +55,9 @@ pub(crate) struct Gap {
     /// A folder with GAP's programs, built: bfs, sssp, pr, cc, bc, tc
     #[arg(long, value_name = "DIR")]
     gapbs: Option<PathBuf>,
+    /// A Python environment that has networkit, for a few trials of that as well
+    #[arg(long, value_name = "DIR")]
+    networkit: Option<PathBuf>,
     /// At most so many trials of a kernel
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     trials: u32,
@@ -135,6 +140,10 @@ pub(crate) fn run(arguments: &Gap) -> Result<bool> {
             };
             let theirs = gapbs.as_ref().map(|gapbs| gapbs.build_seconds(kind, scale, arguments.degree)).transpose()?;
             record.graph(kind.name(), scale, &built, theirs.flatten())?;
+            let mut networkit = match &arguments.networkit {
+                Some(venv) => Some(Networkit::start(venv, folder.path(), &built, arguments.threads())?),
+                None => None,
+            };
             for &kernel in &arguments.kernels {
                 let trials = arguments.trials(kernel);
                 let mut row = Row::new(kind.name(), scale, kernel, trials);
@@ -145,6 +154,9 @@ pub(crate) fn run(arguments: &Gap) -> Result<bool> {
                     }
                 }
                 row.verify(pool.install(|| kernel.verify(&built)));
+                if let Some(networkit) = &mut networkit {
+                    row.networkit(pool.install(|| networkit.run(kernel, &built, trials))?);
+                }
                 record.add(row)?;
             }
         }

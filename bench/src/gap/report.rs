@@ -33,6 +33,8 @@ pub(super) struct Row {
     ours: Vec<f64>,
     /// The same of GAP's program.
     gapbs: Vec<f64>,
+    /// The mean of a few trials of networkit.
+    networkit: Option<f64>,
     ratio: Option<f64>,
     wrong: Option<String>,
 }
@@ -71,7 +73,17 @@ pub(super) struct Record {
 
 impl Row {
     pub(super) fn new(graph: &'static str, scale: u32, kernel: Kernel, trials: u32) -> Self {
-        Self { graph, scale, kernel, trials, ours: Vec::new(), gapbs: Vec::new(), ratio: None, wrong: None }
+        Self {
+            graph,
+            scale,
+            kernel,
+            trials,
+            ours: Vec::new(),
+            gapbs: Vec::new(),
+            networkit: None,
+            ratio: None,
+            wrong: None,
+        }
     }
 
     pub(super) fn ours(&mut self, trials: Vec<f64>) {
@@ -84,6 +96,13 @@ impl Row {
 
     pub(super) fn verify(&mut self, found: Result<(), String>) {
         self.wrong = found.err();
+    }
+
+    pub(super) fn networkit(&mut self, found: Result<f64, String>) {
+        match found {
+            Ok(mean) => self.networkit = Some(mean),
+            Err(wrong) => drop(self.wrong.get_or_insert(wrong)),
+        }
     }
 }
 
@@ -137,7 +156,8 @@ impl Record {
             Some(wrong) => format!("WRONG: {wrong}"),
             None => format!("{:>10.3} ms", ours.unwrap_or_default() * 1e3),
         };
-        writeln!(std::io::stdout(), "  {:<5} us {ours}{gapbs}{ratio}", row.kernel.name())?;
+        let networkit = row.networkit.map(|mean| format!("   networkit {:.1} ms", mean * 1e3)).unwrap_or_default();
+        writeln!(std::io::stdout(), "  {:<5} us {ours}{gapbs}{ratio}{networkit}", row.kernel.name())?;
         self.kernels.push(row);
         Ok(())
     }

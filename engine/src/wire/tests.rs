@@ -34,6 +34,7 @@ fn check(name: &str, array: &ArrayRef) {
         let batch = batch(Arc::clone(array));
         let arrived = travel(&batch, copied);
         assert_eq!(arrived, batch, "{name}");
+        assert_eq!(from_bytes(&batch.schema(), &to_bytes(&batch).unwrap()).unwrap(), batch, "{name} as bytes");
         arrived.column(0).to_data().validate_full().map_err(|error| format!("{name}: {error}")).unwrap();
     }
 }
@@ -329,4 +330,14 @@ fn misaligned_buffers_are_realigned() {
     let (header, buffers) = encode(&batch);
     let shifted = buffers.iter().map(|buffer| Buffer::from([&[0_u8], buffer.as_slice()].concat()).slice(1)).collect();
     assert_eq!(decode(&batch.schema(), header, shifted).unwrap(), batch);
+}
+
+#[test]
+fn bytes_that_are_cut_short_are_noticed() {
+    let batch = batch(Arc::new(StringArray::from(vec![Some("a"), None, Some("longer than a view holds by itself")])));
+    let bytes = to_bytes(&batch).unwrap();
+    for length in [0, 7, 8, 20, 64, bytes.len() - 1] {
+        let error = from_bytes(&batch.schema(), &bytes.slice_with_length(0, length)).unwrap_err();
+        assert!(error.to_string().contains("damaged"), "{length} bytes: {error}");
+    }
 }

@@ -236,6 +236,18 @@ impl JoinTable {
         Rest::new(Arc::clone(self), residual.cloned())
     }
 
+    /// Makes it ready for more probes after its rest was read: they begin anew.
+    ///
+    /// # Errors
+    /// There is no place to spill to.
+    pub fn probe_again(&self) -> Result<()> {
+        if let Some(spilled) = &self.spilled {
+            *spilled.probe.write() = Some(partitions(&self.plan, &self.resources, false)?);
+            *spilled.probed.lock() = None;
+        }
+        Ok(())
+    }
+
     /// A filter for a key of the probe side; `None` where rows without a partner matter, or where some keys are on disk.
     pub fn key_filter(self: &Arc<Self>, key: usize) -> Option<Arc<dyn KeyFilter>> {
         if !self.plan.kind.drops_unmatched_probe_rows() || self.spilled.is_some() {

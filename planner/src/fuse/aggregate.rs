@@ -39,7 +39,8 @@ pub fn is_distinct(node: &AggregateExec) -> bool {
     node.aggr_expr().iter().any(|call| call.is_distinct() && !matches!(call.fun().name(), "min" | "max"))
 }
 
-pub(super) fn is_plain(data_type: &DataType) -> bool {
+/// Whether rows can be grouped by values of a type.
+pub(crate) fn is_plain(data_type: &DataType) -> bool {
     match data_type {
         DataType::Dictionary(_, values) => {
             matches!(values.as_ref(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)

@@ -22,8 +22,13 @@ pub(crate) struct Finished {
 
 impl Fused {
     /// Its program, when its rows leave the stage.
-    pub fn finish(mut self) -> Finished {
-        self.end(Sink::Output);
+    pub fn finish(self) -> Finished {
+        self.finish_in(Sink::Output)
+    }
+
+    /// Its program, when its rows end in this sink.
+    pub fn finish_in(mut self, sink: Sink) -> Finished {
+        self.end(sink);
         let mut pipelines = self.pipelines;
         prune(&mut pipelines);
         find_partners(&mut pipelines);

@@ -102,6 +102,32 @@ impl<'a> Join<'a> {
         !self.null_aware && crate::stage::replicates_collected_side(self.kind)
     }
 
+    /// Whether its rows are made of those of one side one by one: of no row, one, or some.
+    pub fn keeps(&self, side: JoinSide) -> bool {
+        !self.null_aware && self.probing(side).is_some()
+    }
+
+    /// What it is if the rows of one side look for partners on the other.
+    fn probing(&self, side: JoinSide) -> Option<JoinKind> {
+        match (self.kind, side) {
+            (JoinType::Inner, _) => Some(JoinKind::Inner),
+            (JoinType::Left, JoinSide::Left) | (JoinType::Right, JoinSide::Right) => Some(JoinKind::ProbeOuter),
+            (JoinType::LeftSemi, JoinSide::Left) | (JoinType::RightSemi, JoinSide::Right) => Some(JoinKind::ProbeSemi),
+            (JoinType::LeftAnti, JoinSide::Left) | (JoinType::RightAnti, JoinSide::Right) => Some(JoinKind::ProbeAnti),
+            (JoinType::LeftMark, JoinSide::Left) | (JoinType::RightMark, JoinSide::Right) => Some(JoinKind::ProbeMark),
+            _ => None,
+        }
+    }
+
+    /// Joins two fragments, of which `probe` is that of this side ([`Join::keeps`]).
+    pub fn fuse_probing(&self, side: JoinSide, build: Fused, probe: Fused, slot: SlotId) -> Result<Fused> {
+        let kind = self.probing(side).ok_or_else(|| Error::internal("a join that does not keep the rows of a side"))?;
+        match side {
+            JoinSide::Left => self.fuse_as(kind, false, probe, build, slot),
+            _ => self.fuse_as(kind, true, build, probe, slot),
+        }
+    }
+
     /// Joins two fragments.
     pub fn fuse(&self, left: Fused, right: Fused, slot: SlotId) -> Result<Fused> {
         let (kind, build_is_left) = match self.kind {
@@ -117,6 +143,10 @@ impl<'a> Join<'a> {
             JoinType::LeftMark => (JoinKind::BuildMark, true),
             JoinType::RightMark => (JoinKind::ProbeMark, true),
         };
+        self.fuse_as(kind, build_is_left, left, right, slot)
+    }
+
+    fn fuse_as(&self, kind: JoinKind, build_is_left: bool, left: Fused, right: Fused, slot: SlotId) -> Result<Fused> {
         let (left_columns, right_columns) = (left.types.len(), right.types.len());
         let (mut build, mut probe) = if build_is_left { (left, right) } else { (right, left) };
         let (left_keys, right_keys) = self.keys()?;

@@ -48,7 +48,7 @@ mod sort;
 mod union;
 mod window;
 
-pub(crate) use aggregate::{is_distinct, supported as groups_natively};
+pub(crate) use aggregate::{is_distinct, is_plain as groups_by, supported as groups_natively};
 pub(crate) use expr::lower;
 pub(crate) use finish::Finished;
 pub(crate) use fragment::{Fused, types_of};

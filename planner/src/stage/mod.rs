@@ -14,7 +14,7 @@
 //! | `UnionExec` | those of all children, concatenated | same island ([`union`]), or one stage of branches ([`fused_union`]) |
 //! | other nodes with several children | the same in every child | same island ([`aligned`]) |
 //! | `ScalarSubqueryExec` | those of its input | subqueries become stages that others wait for ([`subquery`]) |
-//! | `RecursiveQueryExec` | one, on rank 0 | not cut: its rounds run in one place ([`whole`]) |
+//! | `RecursiveQueryExec` | one a rank | its terms are cut off, and ranks of the stage exchange rows in rounds ([`recursion`]); or one, on rank 0 ([`whole`]) |
 //! | sources | theirs | kept as slots that a run fills with a rank's slice ([`leaf`]) |
 //!
 //! What has a native form is fused into pipelines instead ([`fused`], [`crate::fuse`]).
@@ -33,6 +33,7 @@ mod leaf;
 mod meet;
 mod merge;
 mod order;
+mod recursion;
 mod repartition;
 mod result;
 mod shared;
@@ -277,6 +278,11 @@ impl Builder {
         if let Some(graph) = node.downcast_ref::<GraphExec>() {
             return self.graph(graph);
         }
+        if let Some(recursion) = node.downcast_ref::<RecursiveQueryExec>()
+            && self.world.native.is_some()
+        {
+            return self.recursion(node, recursion);
+        }
         match self.fused(node)? {
             Some(part) => Ok(part),
             None => self.island(node).map(Part::Island),
@@ -314,7 +320,7 @@ impl Builder {
             return self.union(node, children);
         }
         if node.is::<RecursiveQueryExec>() {
-            return self.whole(node, "a recursive query runs its rounds in one place");
+            return self.whole(node, "islands run the rounds of a recursive query in one place");
         }
         match node.children().len() {
             0 => Ok(self.leaf(node)),

@@ -6,7 +6,7 @@ use bireme::Session;
 use bireme_tests::tpch;
 
 /// Name, ranks, and query of each golden text; `qN` is a TPC-H query.
-const PLANS: [(&str, usize, &str); 18] = [
+const PLANS: [(&str, usize, &str); 19] = [
     ("values", 1, "SELECT 1 AS one, 'x' AS x"),
     ("filter", 1, "SELECT n_name FROM nation WHERE n_regionkey = 2"),
     ("aggregate_one_rank", 1, "SELECT l_returnflag, COUNT(*) AS c FROM lineitem GROUP BY l_returnflag"),
@@ -28,6 +28,12 @@ const PLANS: [(&str, usize, &str); 18] = [
     ),
     ("union", 3, "SELECT n_name AS name FROM nation UNION ALL SELECT r_name FROM region"),
     ("recursive", 3, "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 5) SELECT * FROM t"),
+    (
+        "recursive_join",
+        3,
+        "WITH RECURSIVE t(n) AS (SELECT 1 UNION SELECT o.o_custkey FROM t JOIN orders o ON o.o_orderkey = t.n) \
+         SELECT COUNT(*) AS c FROM t",
+    ),
     ("window", 3, "SELECT o_orderkey, RANK() OVER (PARTITION BY o_custkey ORDER BY o_totalprice) AS r FROM orders"),
     (
         "windows_over_one_order",

@@ -235,6 +235,9 @@ fn edges_are_read_from_files() {
     let (list, weighted) = (folder.path().join("a.el"), folder.path().join("a.wel"));
     std::fs::write(&list, "# two components\n0 1\n1 2\n7 8\n").unwrap();
     std::fs::write(&weighted, "0 1 2.5\n1 2 1\n").unwrap();
+    let (matrix, dense) = (folder.path().join("m.mtx"), folder.path().join("d.mtx"));
+    std::fs::write(&matrix, "%%MatrixMarket matrix coordinate real symmetric\n3 3 2\n2 1 2.5\n3 2 1\n").unwrap();
+    std::fs::write(&dense, "%%MatrixMarket matrix array real general\n1 1\n1\n").unwrap();
     for ranks in [1, 3] {
         let session = Session::builder().threads(ranks).local_ranks(ranks).build().unwrap();
         let edges = session.read_edges(&list).unwrap();
@@ -245,6 +248,11 @@ fn edges_are_read_from_files() {
         let graph = Graph::from_edges(&session.read_edges(&weighted).unwrap(), "src", "dst").unwrap();
         let far = graph.weighted("weight").unwrap().sssp(0).unwrap().filter(col("distance").eq(lit(3.5))).unwrap();
         assert_eq!(far.count().unwrap(), 1);
+        let matrix = Graph::from_edges(&session.read_edges(&matrix).unwrap(), "src", "dst").unwrap();
+        let far = matrix.weighted("weight").unwrap().sssp(0).unwrap().filter(col("distance").eq(lit(3.5))).unwrap();
+        assert_eq!(far.count().unwrap(), 1);
+        let filled = session.read_edges(&dense).unwrap_err();
+        assert!(filled.kind() == ErrorKind::Unsupported && filled.message().contains("dense"), "{filled}");
         let missing = session.read_edges(folder.path().join("b.el")).unwrap_err();
         assert_eq!(missing.kind(), ErrorKind::User, "{missing}");
         assert_eq!(session.read_edges(folder.path().join("b.png")).unwrap_err().kind(), ErrorKind::Unsupported);

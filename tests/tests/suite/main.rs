@@ -17,6 +17,7 @@ mod examples;
 mod explain;
 mod graphs;
 mod layouts;
+mod recursion;
 mod sql_suite;
 mod stages;
 mod tpch;

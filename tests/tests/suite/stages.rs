@@ -100,11 +100,16 @@ fn one_hash_over_logical_values_everywhere() {
 
 #[test]
 fn recursive_queries_read_tables_of_other_ranks() {
+    let walk = "WITH RECURSIVE walk(k) AS (SELECT 5 UNION ALL SELECT s.k + 5 FROM walk JOIN small s ON walk.k = s.k \
+                WHERE s.k < 200) SELECT k FROM walk";
+    let plan = check(walk);
+    assert!(plan.contains("rounds of pipeline") && !plan.contains("on rank 0"), "{plan}");
+    // Only the largest row goes on: that has to be seen whole.
     let plan = check(
-        "WITH RECURSIVE walk(k) AS (SELECT 5 UNION ALL SELECT s.k + 5 FROM walk JOIN small s ON walk.k = s.k WHERE s.k < 200) \
-         SELECT k FROM walk",
+        "WITH RECURSIVE walk(k) AS (SELECT 5 UNION ALL SELECT max(s.k) + 5 FROM walk JOIN small s ON walk.k = s.k \
+         HAVING max(s.k) < 200) SELECT k FROM walk",
     );
-    assert!(plan.contains("RecursiveQuery"), "{plan}");
+    assert!(plan.contains("RecursiveQueryExec runs on rank 0: its recursive term has a"), "{plan}");
 }
 
 #[test]

@@ -65,55 +65,65 @@ impl Body for NativeBody {
         self.program.lines()
     }
 
-    fn run(&self, task: StageTask) -> BoxFuture<'static, Result<()>> {
-        let mut inlets = task.inlets.into_iter().collect::<BTreeMap<_, _>>();
-        let (listeners, learned) = advice::listen(&self.program, &mut inlets);
-        let around = Arc::clone(&self.workers);
-        let run = Run {
-            program: Arc::clone(&self.program),
-            places: self.program.places(),
-            leaves: Arc::clone(&self.leaves),
-            workers: Arc::clone(&self.workers),
-            resources: Resources {
-                budget: task.budget.clone(),
-                temp_dir: self.workers.temp_dir().to_owned(),
-                cancel: task.cancel.clone(),
-                metrics: Arc::clone(&task.metrics),
-                workers: self.workers.threads(),
-            },
-            lanes: task.lanes,
-            inlets,
-            learned,
-            advice: Giver::new(task.advice),
-            slots: Vec::new(),
-        };
-        let listening = advice::hear(listeners, around, task.budget, task.metrics);
-        advice::alongside(run.all(task.outlets), listening).boxed()
+    fn run(&self, mut task: StageTask) -> BoxFuture<'static, Result<()>> {
+        let (listeners, learned) = advice::listen(&self.program, &mut task.inlets);
+        let advice = Giver::new(std::mem::take(&mut task.advice));
+        let outlets = std::mem::take(&mut task.outlets);
+        let listening =
+            advice::hear(listeners, Arc::clone(&self.workers), task.budget.clone(), Arc::clone(&task.metrics));
+        let run = Run { learned, advice, ..Run::new(&self.program, &self.leaves, &self.workers, task) };
+        advice::alongside(run.all(outlets), listening).boxed()
     }
 }
 
 /// One run of a program on one rank.
-struct Run {
-    program: Arc<Program>,
+pub(super) struct Run {
+    pub program: Arc<Program>,
     /// Of each pipeline.
     places: Vec<Places>,
     leaves: Arc<BTreeMap<usize, Leaf>>,
-    workers: Arc<Workers>,
-    resources: Resources,
+    pub workers: Arc<Workers>,
+    pub resources: Resources,
     lanes: Vec<usize>,
-    inlets: BTreeMap<ExchangeId, Inlets>,
+    pub inlets: BTreeMap<ExchangeId, Inlets>,
     /// What scans learn from other stages.
     learned: Learned,
     /// What scans of other stages learn from this one.
     advice: Giver,
-    slots: Vec<Kept>,
+    pub slots: Vec<Kept>,
 }
 
 impl Run {
+    /// Of a task whose program neither takes advice nor gives any.
+    pub fn new(
+        program: &Arc<Program>,
+        leaves: &Arc<BTreeMap<usize, Leaf>>,
+        workers: &Arc<Workers>,
+        task: StageTask,
+    ) -> Self {
+        Self {
+            program: Arc::clone(program),
+            places: program.places(),
+            leaves: Arc::clone(leaves),
+            workers: Arc::clone(workers),
+            resources: Resources {
+                budget: task.budget,
+                temp_dir: workers.temp_dir().to_owned(),
+                cancel: task.cancel,
+                metrics: task.metrics,
+                workers: workers.threads(),
+            },
+            lanes: task.lanes,
+            inlets: task.inlets,
+            learned: Learned::new(),
+            advice: Giver::new(BTreeMap::new()),
+            slots: vec![Kept::Nothing; program.slots],
+        }
+    }
+
     async fn all(mut self, outlets: Vec<Outlet>) -> Result<()> {
         let mut outlets = outlets.into_iter();
         let mut outlet = outlets.next().ok_or_else(|| Error::internal("a native stage without an outlet"))?;
-        self.slots.resize_with(self.program.slots, || Kept::Nothing);
         let program = Arc::clone(&self.program);
         for (number, pipeline) in program.pipelines.iter().enumerate() {
             if self.pipeline(number, pipeline, &mut outlet).await? == Flow::Stop {
@@ -132,7 +142,8 @@ impl Run {
         Ok(())
     }
 
-    async fn pipeline(&mut self, number: usize, pipeline: &Pipeline, outlet: &mut Outlet) -> Result<Flow> {
+    /// Runs one of its pipelines; the slots that it reads are filled.
+    pub async fn pipeline(&mut self, number: usize, pipeline: &Pipeline, outlet: &mut Outlet) -> Result<Flow> {
         let account = Account::open(&self.resources.metrics);
         let mut leaves = Leaves::new();
         for scan in pipeline.source.scans() {
@@ -172,7 +183,7 @@ impl Run {
     }
 
     /// Gives back what no later pipeline reads.
-    fn forget_after(&mut self, number: usize) {
+    pub fn forget_after(&mut self, number: usize) {
         let later = &self.program.pipelines[number + 1..];
         for slot in 0..self.slots.len() {
             if !later.iter().any(|pipeline| pipeline.reads(slot)) {

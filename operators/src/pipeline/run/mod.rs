@@ -20,7 +20,9 @@ mod kept;
 mod layout;
 mod line;
 mod partner;
+mod recursion;
 mod worker;
 
 pub use advice::advice_schema;
 pub use body::{Leaf, LeafSource, NativeBody};
+pub use recursion::{Recursion, RecursionBody};
