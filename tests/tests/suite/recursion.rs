@@ -85,7 +85,7 @@ fn build_sides_that_do_not_fit_are_probed_again() {
     for count in [1, 2] {
         let session = session(ranks(count).memory_limit(7 << 20));
         session.sql(load).unwrap();
-        let text = format!("{}", session.sql(query).unwrap().explain_analyze().unwrap());
+        let text = session.sql(query).unwrap().explain_analyze().unwrap();
         assert!(text.contains("spilled"), "{text}");
         let found = session.sql(query).unwrap().collect().unwrap();
         let expected = session.sql("SELECT 8 AS n, 8 AS v, 'filling that nobody needs 7' AS t").unwrap();
@@ -105,7 +105,7 @@ fn rows_that_do_not_fit_are_an_error() {
 #[test]
 fn explain_shows_rounds_and_what_they_send() {
     let session = session(ranks(3));
-    let text = format!("{}", session.sql(REACHED).unwrap().explain_analyze().unwrap());
+    let text = session.sql(REACHED).unwrap().explain_analyze().unwrap();
     for word in ["rounds of pipeline 1: new rows of", "(UNION), by hash(v@0)", "round_bytes", "rounds="] {
         assert!(text.contains(word), "{word}: {text}");
     }
