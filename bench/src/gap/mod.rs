@@ -18,6 +18,7 @@
 //! among vertices that have edges, by each program for itself. Answers are verified outside of the clock. A bar is what we aim
 //! at; the exit code does not depend on it. networkit can be asked as well. S. Beamer, K. Asanović, D. Patterson: The GAP Benchmark Suite, arXiv:1508.03619.
 
+mod cuts;
 mod end_to_end;
 mod gapbs;
 mod graph;
@@ -73,6 +74,9 @@ pub(crate) struct Gap {
     /// PageRank through SQL on a Parquet file as well, beside its parts
     #[arg(long)]
     end_to_end: bool,
+    /// What so many ranks, threads of this process, send each other with edges cut in one dimension and in two
+    #[arg(long, value_name = "RANKS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(2..))]
+    cuts: Vec<u32>,
     /// Small graphs and few trials: seconds
     #[arg(long)]
     quick: bool,
@@ -164,6 +168,13 @@ pub(crate) fn run(arguments: &Gap) -> Result<bool> {
     if arguments.end_to_end || arguments.quick {
         for scale in arguments.scales() {
             record.end_to_end(end_to_end::measure(scale, arguments, &pool, folder.path())?)?;
+        }
+    }
+    for scale in arguments.scales() {
+        for &kind in &arguments.graphs {
+            for &ranks in &arguments.cuts {
+                record.sent(cuts::measure(kind, scale, ranks, arguments)?)?;
+            }
         }
     }
     record.summary()?;

@@ -7,6 +7,7 @@ use bireme::prelude::Result;
 use serde::Serialize;
 
 use super::Gap;
+use super::cuts::Sent;
 use super::end_to_end::EndToEnd;
 use super::graph::Built;
 use super::kernel::Kernel;
@@ -69,6 +70,7 @@ pub(super) struct Record {
     geometric_mean: Option<f64>,
     worst: Option<f64>,
     end_to_end: Vec<EndToEnd>,
+    sent: Vec<Sent>,
 }
 
 impl Row {
@@ -119,6 +121,7 @@ impl Record {
             geometric_mean: None,
             worst: None,
             end_to_end: Vec::new(),
+            sent: Vec::new(),
         }
     }
 
@@ -170,6 +173,18 @@ impl Record {
             bar(measured.ratio(), SQL_BAR)
         )?;
         self.end_to_end.push(measured);
+        Ok(())
+    }
+
+    pub(super) fn sent(&mut self, rows: Vec<Sent>) -> Result<()> {
+        for Sent { graph, scale, ranks, algorithm, bytes_1d, bytes_2d, bytes_auto } in &rows {
+            let what = if *algorithm == "pagerank" { "an iteration" } else { "a search" };
+            writeln!(
+                std::io::stdout(),
+                "{algorithm:<8} {graph} 2^{scale} on {ranks} ranks: {what} sends {bytes_1d} bytes in 1-D, {bytes_2d} in 2-D, {bytes_auto} as chosen"
+            )?;
+        }
+        self.sent.extend(rows);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use bireme_engine::error::{Error, Result};
 use rayon::prelude::*;
 
 use super::algorithm::{Algorithm, PageRank, Sources, Vertex};
-use super::between;
+use super::between::{self, Cut};
 use super::edges::{Held, Weights};
 use super::talk::Talk;
 use super::{
@@ -20,6 +20,18 @@ impl Algorithm {
     /// Whether each rank brings all edges together.
     pub(super) fn is_whole_on_each_rank(&self) -> bool {
         matches!(self, Algorithm::StrongComponents | Algorithm::Triangles | Algorithm::Betweenness { .. })
+    }
+
+    /// Bytes of a value on its way to copies, and of one on its way back, about, with what says whose they are; `None`
+    /// if edges are not cut as costs least.
+    pub(super) fn value_bytes(&self) -> Option<[u64; 2]> {
+        match self {
+            Algorithm::PageRank(_) => Some([8, 8]),
+            // That a vertex was reached; a parent.
+            Algorithm::Bfs { .. } => Some([1, 5]),
+            Algorithm::Sssp { .. } => Some([12, 12]),
+            _ => None,
+        }
     }
 
     /// How ranks work together, for EXPLAIN.
@@ -40,8 +52,13 @@ impl Algorithm {
     }
 }
 
-/// The columns of [`Algorithm::schema`] for the vertices of this rank. All ranks call it.
-pub(super) async fn answer(algorithm: &Algorithm, held: &Arc<Held>, talk: &mut Talk) -> Result<Vec<ArrayRef>> {
+/// The columns of [`Algorithm::schema`] for the vertices of this rank. All ranks call it, with the same cut.
+pub(super) async fn answer(
+    algorithm: &Algorithm,
+    held: &Arc<Held>,
+    cut: Cut,
+    talk: &mut Talk,
+) -> Result<Vec<ArrayRef>> {
     algorithm.check()?;
     let several = talk.ranks() > 1;
     match algorithm {
@@ -49,7 +66,7 @@ pub(super) async fn answer(algorithm: &Algorithm, held: &Arc<Held>, talk: &mut T
         Algorithm::PageRank(options) => {
             let sources = found_all(held, &options.sources)?;
             let ranks = if several {
-                between::pagerank(held, options, &sources, talk).await?
+                between::pagerank(held, options, &sources, cut, talk).await?
             } else {
                 let options = options.clone();
                 on_one(held, talk, move |held| ranks_of(held, &options, &sources)).await?
@@ -59,7 +76,7 @@ pub(super) async fn answer(algorithm: &Algorithm, held: &Arc<Held>, talk: &mut T
         Algorithm::Bfs { source } => {
             let source = found(held, source)?;
             let (parents, depths) = if several {
-                between::bfs(held, source, talk).await?
+                between::bfs(held, source, cut, talk).await?
             } else {
                 on_one(held, talk, move |held| {
                     let parents = bfs(held.directed()?, source);
@@ -76,7 +93,7 @@ pub(super) async fn answer(algorithm: &Algorithm, held: &Arc<Held>, talk: &mut T
             match &held.edges.weights {
                 Weights::Floats(_) => {
                     let distances = if several {
-                        between::sssp::<f64>(held, source, talk).await?
+                        between::sssp::<f64>(held, source, cut, talk).await?
                     } else {
                         on_one(held, talk, move |held| {
                             let graph = held.with_floats()?;
@@ -89,7 +106,7 @@ pub(super) async fn answer(algorithm: &Algorithm, held: &Arc<Held>, talk: &mut T
                 }
                 _ => {
                     let distances = if several {
-                        between::sssp::<i64>(held, source, talk).await?
+                        between::sssp::<i64>(held, source, cut, talk).await?
                     } else {
                         on_one(held, talk, move |held| {
                             let graph = held.with_integers()?;
@@ -222,7 +239,7 @@ fn drawn(held: &Held, sources: &Sources) -> Result<(Vec<u32>, f64)> {
 }
 
 /// A well mixed word (the finaliser of SplitMix64, G. Steele, D. Lea, C. Flood, OOPSLA 2014).
-fn scrambled(word: u64) -> u64 {
+pub(super) fn scrambled(word: u64) -> u64 {
     let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -14,6 +14,7 @@ use futures::future::BoxFuture;
 
 use super::algorithm::Algorithm;
 use super::answer::answer;
+use super::between::{Cut, Cutting};
 use super::edges::{EdgeColumns, Held};
 use super::keep::Kept;
 use super::talk::Talk;
@@ -29,6 +30,7 @@ pub struct GraphBody {
     schema: SchemaRef,
     edges: ExchangeId,
     kept: Option<Kept>,
+    cutting: Cutting,
     workers: Arc<Workers>,
 }
 
@@ -40,9 +42,10 @@ impl GraphBody {
         schema: SchemaRef,
         edges: ExchangeId,
         kept: Option<Kept>,
+        cutting: Cutting,
         workers: Arc<Workers>,
     ) -> Self {
-        Self { algorithm, columns, schema, edges, kept, workers }
+        Self { algorithm, columns, schema, edges, kept, cutting, workers }
     }
 }
 
@@ -51,6 +54,9 @@ impl Body for GraphBody {
         let kept = self.kept.as_ref().map(|kept| format!(", {kept}")).unwrap_or_default();
         let mut lines = vec![format!("{} of edges {} from {}{kept}", self.algorithm, self.columns, self.edges)];
         lines.push(self.algorithm.between_ranks().to_owned());
+        if self.cutting != Cutting::Auto && self.algorithm.value_bytes().is_some() {
+            lines.push(format!("edges are cut {}", self.cutting));
+        }
         lines
     }
 
@@ -60,7 +66,7 @@ impl Body for GraphBody {
 
     fn run(&self, mut task: StageTask) -> BoxFuture<'static, Result<()>> {
         let (algorithm, columns, schema) = (self.algorithm.clone(), self.columns.clone(), Arc::clone(&self.schema));
-        let (kept, workers) = (self.kept.clone(), Arc::clone(&self.workers));
+        let (kept, cutting, workers) = (self.kept.clone(), self.cutting, Arc::clone(&self.workers));
         let inlets = task.inlets.remove(&self.edges).unwrap_or_default();
         async move {
             let feedback = task.feedback.take().ok_or_else(|| Error::internal("a graph without rounds"))?;
@@ -86,7 +92,17 @@ impl Body for GraphBody {
                 false => own,
             };
             memory.resize(3 * held.bytes(edges)).map_err(|error| error.context("holding a graph"))?;
-            let columns = answer(&algorithm, &held, &mut talk).await?;
+            let cut = match algorithm.value_bytes() {
+                Some(bytes) if talk.ranks() > 1 => {
+                    let choice = Cut::choose(cutting, bytes, &held, &mut talk).await?;
+                    if talk.place() == 0 {
+                        choice.count(&task.metrics);
+                    }
+                    choice.cut
+                }
+                _ => Cut::by_target(talk.ranks()),
+            };
+            let columns = answer(&algorithm, &held, cut, &mut talk).await?;
             if let Some(kept) = &kept {
                 let bytes = held.bytes(held.edges.from.len());
                 kept.set(task.rank, &held, || {

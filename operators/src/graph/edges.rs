@@ -18,6 +18,7 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use bireme_engine::error::{Error, Result};
 use bireme_engine::layout::Partition;
 
+use super::between::Cut;
 use super::build::{self, BuildOptions, By, Edges, Weight};
 use super::numbering::{Ends, Numbering};
 use super::talk::{Talk, numbers};
@@ -118,6 +119,19 @@ impl Held {
         self.cuts[self.place]..self.cuts[self.place + 1]
     }
 
+    /// The vertices at which the edges of this rank end under a cut.
+    pub fn block(&self, cut: Cut) -> Range<usize> {
+        let row = cut.row_of(self.place);
+        self.cuts[row.start]..self.cuts[row.end]
+    }
+
+    /// The rank that owns each block of [`BLOCK`] vertices.
+    pub fn owners(&self) -> Vec<u32> {
+        let mut owners = Vec::with_capacity(self.vertices().div_ceil(BLOCK));
+        (0..).zip(&self.cuts[1..]).for_each(|(place, end)| owners.resize(end.div_ceil(BLOCK), place));
+        owners
+    }
+
     pub fn vertices(&self) -> usize {
         self.numbering.vertices()
     }
@@ -208,23 +222,50 @@ impl Held {
             };
             bytes.push(self.edges.packed(0..self.edges.from.len(), wanted));
         }
+        self.received(bytes, self.own(), (by, options), talk).await
+    }
+
+    /// The edges that this rank has under a cut: sources, in the rows of the targets in its block. All ranks call it.
+    pub async fn tile(&self, cut: Cut, talk: &mut Talk) -> Result<(Csr, Weights)> {
+        let bytes = self.packed_by(cut);
+        self.received(bytes, self.block(cut), (By::Target, BuildOptions::default()), talk).await
+    }
+
+    /// For each rank the edges that it has under a cut.
+    fn packed_by(&self, cut: Cut) -> Vec<Buffer> {
+        let owners = self.owners();
+        let owner = |vertex: u32| owners[vertex as usize / BLOCK] as usize;
+        let ends = self.edges.from.iter().zip(&self.edges.to);
+        let places = ends.map(|(from, to)| cut.place(owner(*from), owner(*to)) as u32).collect::<Vec<_>>();
+        let packed = |place| self.edges.packed(0..places.len(), |at| places[at] == place);
+        (0..(cut.rows * cut.columns) as u32).map(packed).collect()
+    }
+
+    /// Deals edges out, and builds rows of those that came.
+    async fn received(
+        &self,
+        bytes: Vec<Buffer>,
+        rows: Range<usize>,
+        (by, options): (By, BuildOptions),
+        talk: &mut Talk,
+    ) -> Result<(Csr, Weights)> {
         let letters = talk.round(&[], bytes).await?;
-        let (mut part, vertices, own) = (self.edges.empty(), self.vertices(), self.own());
+        let (mut part, vertices) = (self.edges.empty(), self.vertices());
         talk.run(move || {
             for letter in letters {
                 part.unpack(&letter.bytes)?;
             }
             let (from, to) = (&part.from, &part.to);
             Ok(match &part.weights {
-                Weights::None => (build::shard(vertices, own, by, Edges::new(from, to), options)?.0, Weights::None),
+                Weights::None => (build::shard(vertices, rows, by, Edges::new(from, to), options)?.0, Weights::None),
                 Weights::Integers(weights) => {
                     let edges = Edges::weighted(from, to, weights);
-                    let (csr, weights) = build::shard(vertices, own, by, edges, options)?;
+                    let (csr, weights) = build::shard(vertices, rows, by, edges, options)?;
                     (csr, Weights::Integers(weights))
                 }
                 Weights::Floats(weights) => {
                     let edges = Edges::weighted(from, to, weights);
-                    let (csr, weights) = build::shard(vertices, own, by, edges, options)?;
+                    let (csr, weights) = build::shard(vertices, rows, by, edges, options)?;
                     (csr, Weights::Floats(weights))
                 }
             })

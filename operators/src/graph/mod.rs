@@ -40,6 +40,7 @@ mod talk;
 mod triangles;
 
 pub use algorithm::{Algorithm, PageRank, Sources, Vertex};
+pub use between::Cutting;
 pub use betweenness::{betweenness, verify_betweenness};
 pub use bfs::{bfs, bfs_depths, verify_bfs};
 pub use body::GraphBody;

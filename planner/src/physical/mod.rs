@@ -19,7 +19,7 @@ pub use graph::GraphExec;
 use join_modes::JoinModes;
 use native_first::ForIslands;
 pub use native_first::wished_join;
-pub(crate) use native_first::{PlanningOptions, finds_contractions, plan_natively, wants_order};
+pub(crate) use native_first::{PlanningOptions, finds_contractions, plan_natively, wants_order, wished_cut};
 pub use user_layout::LayoutExec;
 use user_layout::UserLayouts;
 

@@ -14,6 +14,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bireme_engine::error::Error;
+use bireme_operators::graph::Cutting;
 use datafusion::common::config::{ConfigExtension, ConfigField, ConfigOptions, Visit};
 use datafusion::common::{DataFusionError, Result, extensions_options};
 use datafusion::execution::SessionState;
@@ -36,6 +37,9 @@ extensions_options! {
         pub joins: JoinWish, default = JoinWish::default()
         /// Whether a join with the sum of a product over its rows may run as a product of tensors
         pub contractions: bool, default = true
+        /// How the edges of a graph are cut between ranks: `auto` (as costs least), `1d` (an edge is with its target) or `2d` (on a grid
+        /// of ranks)
+        pub graph_cut: CutWish, default = CutWish::default()
     }
 }
 
@@ -67,20 +71,52 @@ impl fmt::Display for JoinWish {
     }
 }
 
-impl ConfigField for JoinWish {
-    fn visit<V: Visit>(&self, visit: &mut V, key: &str, description: &'static str) {
-        visit.some(key, self, description);
-    }
+/// What `SET bireme.graph_cut` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CutWish(Cutting);
 
-    fn set(&mut self, _: &str, value: &str) -> Result<()> {
-        *self = value.parse()?;
-        Ok(())
+impl FromStr for CutWish {
+    type Err = DataFusionError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let cutting = text.parse::<Cutting>();
+        cutting.map(Self).map_err(|error| {
+            DataFusionError::Configuration(format!("bireme.graph_cut = '{text}': {}", error.message()))
+        })
     }
 }
+
+impl fmt::Display for CutWish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+macro_rules! field_of_text {
+    ($($wish:ty),*) => {
+        $(impl ConfigField for $wish {
+            fn visit<V: Visit>(&self, visit: &mut V, key: &str, description: &'static str) {
+                visit.some(key, self, description);
+            }
+
+            fn set(&mut self, _: &str, value: &str) -> Result<()> {
+                *self = value.parse()?;
+                Ok(())
+            }
+        })*
+    };
+}
+
+field_of_text!(JoinWish, CutWish);
 
 /// How a user wants joins to meet, if they said so in SQL.
 pub fn wished_join(config: &ConfigOptions) -> Option<JoinWay> {
     config.extensions.get::<PlanningOptions>().and_then(|options| options.joins.0)
+}
+
+/// How the edges of graphs are cut between ranks.
+pub fn wished_cut(config: &ConfigOptions) -> Cutting {
+    config.extensions.get::<PlanningOptions>().map(|options| options.graph_cut.0).unwrap_or_default()
 }
 
 /// Whether joins may become contractions.

@@ -10,7 +10,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use super::{Builder, Part};
 use crate::fuse::Fused;
-use crate::physical::GraphExec;
+use crate::physical::{GraphExec, wished_cut};
 
 impl Builder {
     pub(super) fn graph(&mut self, node: &GraphExec) -> Result<Part> {
@@ -28,6 +28,7 @@ impl Builder {
             Arc::clone(&schema),
             input.exchange,
             node.kept().cloned(),
+            wished_cut(self.world.context.session_config().options()),
             native.workers,
         );
         let lanes = (0..self.ranks).map(Pin::Rank).collect::<Vec<_>>();

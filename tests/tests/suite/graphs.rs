@@ -58,6 +58,30 @@ fn ranks_do_not_change_answers() {
     }
 }
 
+/// Edges cut in two dimensions: on 2 x 2, 5 x 1 and 3 x 2 ranks.
+#[test]
+fn cuts_do_not_change_answers() {
+    let (vertex, source) = VERTICES[2];
+    let one = session(1, vertex);
+    for ranks in [4, 5, 6] {
+        let cut = session(ranks, vertex);
+        cut.sql("SET bireme.graph_cut = '2d'").unwrap();
+        for call in &CALLS[..6] {
+            let query = format!("SELECT * FROM {}", call.replace("{source}", source));
+            let expected = one.sql(&query).unwrap().collect().unwrap();
+            let frame = cut.sql(&query).unwrap();
+            assert!(frame.explain().unwrap().contains("edges are cut 2d"), "{query}");
+            let difference = compare::difference(&frame.collect().unwrap(), &expected, false);
+            assert_eq!(difference, None, "{query} on {ranks} ranks");
+        }
+        let report = cut.sql(&format!("SELECT * FROM {}", CALLS[0])).unwrap().explain_analyze().unwrap();
+        let grid = if ranks == 5 { "grid_columns=1 grid_rows=5" } else { "grid_columns=2 grid_rows=" };
+        assert!(report.contains(grid), "{report}");
+    }
+    let wrong = one.sql("SET bireme.graph_cut = 'round'").unwrap_err();
+    assert!(wrong.message().contains("`1d`") && wrong.message().contains("round"), "{wrong}");
+}
+
 /// Sums of floats are taken in the same order on any number of ranks.
 #[test]
 fn ranks_do_not_change_a_bit_of_pagerank() {
