@@ -33,6 +33,7 @@ use bireme_engine::error::{Error, Result};
 use rayon::prelude::*;
 
 use super::{Csr, Graph, Weighted};
+use crate::pages;
 
 // Tests have small numbers, so that small graphs take every way.
 
@@ -617,8 +618,7 @@ fn room<T>(values: usize) -> Result<Vec<T>> {
 fn zeroed<T: Copy + Default>(values: usize) -> Result<Vec<T>> {
     // Zeros that come from the system as they are cost nothing until they are used, but nobody is told if there are too many:
     // so ask.
-    drop(room::<T>(values)?);
-    Ok(crate::pages::zeroed(values))
+    if pages::are_there::<T>(values) { Ok(pages::zeroed(values)) } else { Err(no_memory::<T>(values)) }
 }
 
 /// Makes a buffer at least so long.
