@@ -4,21 +4,19 @@
 //! is a radix sort: one pass through memory on the high bits of the row, and the rest in cache.
 //!
 //! ```text
-//!  edges      chunk 0       chunk 1                     each chunk is cut by the high bits of the row, in memory of its own:
-//!             ┌───────┐     ┌───────┐                   counted, then scattered, while it lies in cache
-//!  entries    │0│0│1│2│     │0│1│1│2│
-//!               │             │
-//!  buckets      └──────┬──────┘                         the pieces of a bucket, one of each chunk, are sorted by the other bits
-//!             bucket 0 │ bucket 1 │ bucket 2            of the key (least digit first), duplicates dropped; it has so few rows
-//!                │          │          │                that all this happens in cache
-//!  rows       ───┴──────────┴──────────┴───             put one after the other
+//!  edges      chunk 0       chunk 1                     each chunk is counted by the high bits of the row, and then knows where
+//!             ┌───────┐     ┌───────┐                   in each bucket its entries go
+//!               │   └──┐  ┌────┘ │
+//!  buckets     0 0 0 1 1 1 1 2 2 2 2                    a bucket is sorted by the other bits of the key (least digit first),
+//!              │     │       │                          duplicates dropped; it has so few rows that all this happens in cache
+//!  rows       ───────┴───────┴──────                    put one after the other
 //! ```
 //!
-//! With m entries, work is O(m + vertices): an entry is moved once for the chunks, and two to four times in cache, the last
-//! time to its place in the adjacency; if duplicates leave gaps, what follows is moved up. Beside the edges and the adjacency,
-//! memory holds every entry once: 4 bytes each while a bucket's keys fit 32 bits (up to about four million vertices), else 8,
-//! and the weight. A bucket far larger than the others, that of a vertex that most edges leave, is sorted by all threads
-//! together.
+//! With m entries, work is O(m + vertices): an entry is moved once to its bucket, and two to four times in cache; if duplicates
+//! leave gaps, what follows is moved up. While a bucket's keys fit 32 bits (up to about four million vertices), buckets become
+//! rows where they lie, and memory holds nothing beside the edges and the adjacency; else keys of 8 bytes an entry as well. That
+//! counts where memory is fresh: the system clears it first, which took longer than all the rest. A bucket far larger than the
+//! others, that of a vertex that most edges leave, is sorted by all threads together.
 //!
 //! Chunks and buckets are shared out to threads; entries of one key are told apart by their weights only and sorted by them. So
 //! the result depends neither on the number of threads nor on the order of the edges.
@@ -32,28 +30,25 @@ use std::ops::Range;
 use bireme_engine::error::{Error, Result};
 use rayon::prelude::*;
 
+use self::bucket::{Buffers, Entry, Key, Rows};
 use super::{Csr, Graph, Weighted};
 use crate::pages;
 
+mod bucket;
+
 // Tests have small numbers, so that small graphs take every way.
 
-/// So many edges are counted and scattered at a time: they and their entries lie in the second-level cache.
+/// So many edges are counted and scattered at a time,
 const CHUNK: usize = if cfg!(test) { 1 << 10 } else { 1 << 16 };
+
+/// or more, if there would be more chunks than this: each has a place in each bucket.
+const MOST_CHUNKS: usize = 1 << 8;
 
 /// A bucket is to have so many entries, which two buffers in the second-level cache hold.
 const BUCKET: usize = if cfg!(test) { 1 << 12 } else { 1 << 15 };
 
 /// More buckets than this are more cache lines than a thread can write to side by side.
 const MOST_BUCKETS: usize = 1 << 11;
-
-/// A bucket with more entries is sorted by all threads.
-const LARGE: usize = if cfg!(test) { 1 << 14 } else { 1 << 22 };
-
-/// A bucket with fewer entries is sorted by comparing.
-const SMALL: usize = 1 << 9;
-
-/// A pass of the radix sort looks at so many bits at most.
-const DIGIT: u32 = 11;
 
 /// What edges carry: nothing, or a number. Numbers are compared as their type has it, floats by `total_cmp`.
 pub trait Weight: Copy + Default + Send + Sync {
@@ -266,6 +261,8 @@ struct Layout {
     /// Bits of a row within its bucket: a bucket has `1 << row_bits` rows.
     row_bits: u32,
     buckets: usize,
+    /// Edges of a chunk.
+    chunk: usize,
 }
 
 impl Layout {
@@ -275,7 +272,18 @@ impl Layout {
         let row_bits = bits_below(rows.len().div_ceil(wanted));
         let buckets = rows.len().div_ceil(1 << row_bits);
         let target_bits = bits_below(vertices);
-        Self { vertices, first: rows.start as u32, rows: rows.len(), by, options, target_bits, row_bits, buckets }
+        let chunk = edges.div_ceil(MOST_CHUNKS).max(CHUNK);
+        Self {
+            vertices,
+            first: rows.start as u32,
+            rows: rows.len(),
+            by,
+            options,
+            target_bits,
+            row_bits,
+            buckets,
+            chunk,
+        }
     }
 
     fn key_bits(&self) -> u32 {
@@ -290,6 +298,11 @@ impl Layout {
     #[inline]
     fn target(&self, key: impl Key) -> u32 {
         (key.bits() & ((1 << self.target_bits) - 1)) as u32
+    }
+
+    /// The edges of a chunk.
+    fn part<'a, W: Weight>(&self, edges: &Edges<'a, W>, chunk: usize) -> Edges<'a, W> {
+        edges.part(chunk * self.chunk..edges.from.len().min((chunk + 1) * self.chunk))
     }
 
     /// Calls with bucket and entry of each edge that stands in the rows.
@@ -323,64 +336,35 @@ fn bits_below(limit: usize) -> u32 {
     usize::BITS - limit.saturating_sub(1).leading_zeros()
 }
 
-/// An edge in its bucket.
-#[derive(Clone, Copy, Default)]
-struct Entry<K, W> {
-    key: K,
-    weight: W,
-}
-
-/// A row within its bucket, and a target, as one number.
-trait Key: Copy + Default + Ord + Send + Sync {
-    fn new(bits: u64) -> Self;
-    fn bits(self) -> u64;
-}
-
-impl Key for u32 {
-    #[inline]
-    fn new(bits: u64) -> Self {
-        bits as u32
-    }
-    #[inline]
-    fn bits(self) -> u64 {
-        u64::from(self)
-    }
-}
-
-impl Key for u64 {
-    #[inline]
-    fn new(bits: u64) -> Self {
-        bits
-    }
-    #[inline]
-    fn bits(self) -> u64 {
-        self
-    }
-}
-
 fn build<K: Key, W: Weight>(layout: &Layout, edges: &Edges<'_, W>) -> Result<(Csr, Vec<W>)> {
-    let chunks = chunks::<K, W>(layout, edges)?;
-    let size = |bucket| chunks.iter().map(|chunk| chunk.piece(bucket).len()).sum::<usize>();
+    let counts = counts(layout, edges)?;
+    let size = |bucket| counts.iter().map(|counts| counts[bucket] as usize).sum::<usize>();
     let sizes = (0..layout.buckets).into_par_iter().map(size).collect::<Vec<_>>();
     let entries = sizes.iter().sum::<usize>();
-    let (mut offsets, mut targets, mut weights) = (zeroed(layout.rows + 1)?, zeroed(entries)?, zeroed(entries)?);
+    let (mut keys, mut weights) = (zeroed::<K>(entries)?, zeroed::<W>(entries)?);
+    scatter(layout, edges, &counts, &mut keys, &mut weights);
+    drop(counts);
 
+    let apart = if K::IS_NARROW { vec![0; sizes.len()] } else { sizes.clone() };
+    let (mut offsets, mut targets) = (zeroed(layout.rows + 1)?, zeroed(apart.iter().sum())?);
     let rows = offsets[1..].par_chunks_mut(1 << layout.row_bits);
-    let places = rows.zip(cut(&mut targets, &sizes)).zip(cut(&mut weights, &sizes)).enumerate();
-    let kept = places.map_init(Buffers::<K, W>::default, |buffers, (bucket, ((ends, targets), weights))| {
-        let mut place = Rows { ends, targets, weights };
-        buffers.sort(chunks.iter().map(|chunk| chunk.piece(bucket)), layout, &mut place)?;
+    let entries = cut(&mut keys, &sizes).into_par_iter().zip(cut(&mut weights, &sizes));
+    let places = rows.zip(entries).zip(cut(&mut targets, &apart));
+    let kept = places.map_init(Buffers::<K, W>::default, |buffers, ((ends, (keys, weights)), targets)| {
+        let sorted = buffers.sort(layout, keys, weights, ends)?;
+        let mut place = Rows { ends, targets: K::targets(keys, targets), weights };
+        place.starts_of_counts();
+        sorted.iter().for_each(|entry| place.put(layout, entry));
         Ok(place.finish(layout.options.duplicates))
     });
     let kept = kept.collect::<Result<Vec<_>>>()?;
-    // Each chunk gives its memory back to the system, which takes time.
-    chunks.into_par_iter().for_each(drop);
 
     let mut before = 0;
     for (ends, kept) in offsets[1..].chunks_mut(1 << layout.row_bits).zip(&kept) {
         ends.iter_mut().for_each(|end| *end += before);
         before += kept;
     }
+    let mut targets = K::all_targets(keys, targets);
     rayon::join(|| close_gaps(&mut targets, &sizes, &kept), || close_gaps(&mut weights, &sizes, &kept));
     Ok((Csr::from_parts(offsets, targets), weights))
 }
@@ -406,44 +390,46 @@ fn close_gaps<T: Copy>(values: &mut Vec<T>, sizes: &[usize], kept: &[usize]) {
     }
 }
 
-/// The entries of some edges, by bucket.
-struct Chunk<K, W> {
-    entries: Vec<Entry<K, W>>,
-    /// Where each bucket begins, and where the last one ends.
-    starts: Vec<u32>,
-}
-
-impl<K: Key, W: Weight> Chunk<K, W> {
-    fn piece(&self, bucket: usize) -> &[Entry<K, W>] {
-        &self.entries[self.starts[bucket] as usize..self.starts[bucket + 1] as usize]
-    }
-
-    fn new(layout: &Layout, edges: &Edges<'_, W>) -> Result<Self> {
-        let mut starts = zeroed(layout.buckets + 1)?;
-        layout.each_entry::<K, W>(edges, |bucket, _| starts[bucket] += 1);
-        let entries = exclusive_sums(&mut starts);
-        let mut next = starts.clone();
-        let mut entries = zeroed::<Entry<K, W>>(entries as usize)?;
-        layout.each_entry(edges, |bucket, entry| {
-            entries[next[bucket] as usize] = entry;
-            next[bucket] += 1;
-        });
-        Ok(Self { entries, starts })
-    }
-}
-
-fn chunks<K: Key, W: Weight>(layout: &Layout, edges: &Edges<'_, W>) -> Result<Vec<Chunk<K, W>>> {
-    let count = edges.from.len();
-    let chunks = (0..count.div_ceil(CHUNK)).into_par_iter().map(|chunk| {
-        let edges = edges.part(chunk * CHUNK..count.min((chunk + 1) * CHUNK));
+/// How many entries of each chunk go to each bucket.
+fn counts<W: Weight>(layout: &Layout, edges: &Edges<'_, W>) -> Result<Vec<Vec<u32>>> {
+    let chunks = (0..edges.from.len().div_ceil(layout.chunk)).into_par_iter().map(|chunk| {
+        let edges = layout.part(edges, chunk);
         let largest = |ends: &[u32]| ends.iter().fold(0, |largest, &end| end.max(largest)) as usize;
         if largest(edges.from).max(largest(edges.to)) >= layout.vertices {
             return Err(Error::internal("a vertex is out of range"));
         }
-        Chunk::new(layout, &edges)
+        let mut counts = zeroed(layout.buckets)?;
+        layout.each_entry::<u64, W>(&edges, |bucket, _| counts[bucket] += 1);
+        Ok(counts)
     });
     // Threads find errors in any order; what is said is the first one in the order of the edges.
     chunks.collect::<Result<Vec<_>>>().map_err(|error| out_of_range(layout, edges).unwrap_or(error))
+}
+
+/// Brings keys and weights to their buckets, in which each chunk has a place of its own.
+fn scatter<K: Key, W: Weight>(
+    layout: &Layout,
+    edges: &Edges<'_, W>,
+    counts: &[Vec<u32>],
+    mut keys: &mut [K],
+    mut weights: &mut [W],
+) {
+    let mut places = counts.iter().map(|_| Vec::with_capacity(layout.buckets)).collect::<Vec<_>>();
+    for bucket in 0..layout.buckets {
+        for (places, counts) in places.iter_mut().zip(counts) {
+            let count = counts[bucket] as usize;
+            let keys = keys.split_off_mut(..count).unwrap_or_default();
+            places.push((keys.iter_mut(), weights.split_off_mut(..count).unwrap_or_default().iter_mut()));
+        }
+    }
+    places.into_par_iter().enumerate().for_each(|(chunk, mut places)| {
+        layout.each_entry::<K, W>(&layout.part(edges, chunk), |bucket, entry| {
+            let (keys, weights) = &mut places[bucket];
+            if let (Some(key), Some(weight)) = (keys.next(), weights.next()) {
+                (*key, *weight) = (entry.key, entry.weight);
+            }
+        });
+    });
 }
 
 fn out_of_range<W: Weight>(layout: &Layout, edges: &Edges<'_, W>) -> Option<Error> {
@@ -453,158 +439,6 @@ fn out_of_range<W: Weight>(layout: &Layout, edges: &Edges<'_, W>) -> Option<Erro
     Some(Error::user(format!(
         "edge {edge} goes from {from} to {to}, in a graph of {vertices} vertices, numbered from 0"
     )))
-}
-
-/// Replaces counts by the sums of those before, and returns the sum of all.
-fn exclusive_sums(counts: &mut [u32]) -> u32 {
-    counts.iter_mut().fold(0, |before, count| before + std::mem::replace(count, before))
-}
-
-/// What sorting takes; kept from bucket to bucket.
-#[derive(Default)]
-struct Buffers<K, W> {
-    entries: Vec<Entry<K, W>>,
-    other: Vec<Entry<K, W>>,
-    counts: Vec<u32>,
-}
-
-impl<K: Key, W: Weight> Buffers<K, W> {
-    /// Puts the entries of some pieces into rows, each by ascending target.
-    fn sort<'a>(
-        &mut self,
-        pieces: impl Iterator<Item = &'a [Entry<K, W>]> + Clone,
-        layout: &Layout,
-        rows: &mut Rows<'_, W>,
-    ) -> Result<()>
-    where
-        K: 'a,
-        W: 'a,
-    {
-        let count = rows.targets.len();
-        if (SMALL..LARGE).contains(&count) {
-            grow(&mut self.entries, count)?;
-            grow(&mut self.other, count)?;
-            return self.radix_sort(pieces, layout, rows);
-        }
-        let mut entries = room(count)?;
-        pieces.for_each(|piece| entries.extend_from_slice(piece));
-        if count < SMALL {
-            entries.sort_unstable_by_key(|entry| entry.key);
-        } else {
-            entries.par_sort_unstable_by_key(|entry| entry.key);
-        }
-        entries.iter().for_each(|entry| rows.ends[layout.row(entry.key)] += 1);
-        rows.starts_of_counts();
-        entries.iter().for_each(|entry| rows.put(layout, entry));
-        Ok(())
-    }
-
-    /// Least digit first: those of the target, and then the row.
-    fn radix_sort<'a>(
-        &mut self,
-        pieces: impl Iterator<Item = &'a [Entry<K, W>]> + Clone,
-        layout: &Layout,
-        rows: &mut Rows<'_, W>,
-    ) -> Result<()>
-    where
-        K: 'a,
-        W: 'a,
-    {
-        let passes = layout.target_bits.div_ceil(DIGIT).max(1);
-        let digit = layout.target_bits.div_ceil(passes);
-        let digit_of = |key: K, pass: u32| (key.bits() >> (pass * digit)) as usize & ((1 << digit) - 1);
-        grow(&mut self.counts, (passes as usize) << digit)?;
-        let counts = &mut self.counts[..(passes as usize) << digit];
-        counts.fill(0);
-        pieces.clone().flatten().for_each(|entry| {
-            for pass in 0..passes {
-                // The digits of the last pass may include bits of the row: they do no harm.
-                counts[((pass as usize) << digit) + digit_of(entry.key, pass)] += 1;
-            }
-            rows.ends[layout.row(entry.key)] += 1;
-        });
-        let count = rows.targets.len();
-        for (pass, next) in counts.chunks_exact_mut(1 << digit).enumerate() {
-            exclusive_sums(next);
-            let mut deal = |entry: &Entry<K, W>, to: &mut [Entry<K, W>]| {
-                let next = &mut next[digit_of(entry.key, pass as u32)];
-                to[*next as usize] = *entry;
-                *next += 1;
-            };
-            if pass == 0 {
-                pieces.clone().flatten().for_each(|entry| deal(entry, &mut self.entries));
-            } else {
-                self.entries[..count].iter().for_each(|entry| deal(entry, &mut self.other));
-                std::mem::swap(&mut self.entries, &mut self.other);
-            }
-        }
-        rows.starts_of_counts();
-        self.entries[..count].iter().for_each(|entry| rows.put(layout, entry));
-        Ok(())
-    }
-}
-
-/// Where the rows of a bucket are put.
-struct Rows<'a, W> {
-    /// Where each row ends; before that, how many entries it has, and where the next one goes.
-    ends: &'a mut [usize],
-    targets: &'a mut [u32],
-    weights: &'a mut [W],
-}
-
-impl<W: Weight> Rows<'_, W> {
-    fn starts_of_counts(&mut self) {
-        self.ends.iter_mut().fold(0, |before, count| before + std::mem::replace(count, before));
-    }
-
-    #[inline]
-    fn put<K: Key>(&mut self, layout: &Layout, entry: &Entry<K, W>) {
-        let next = &mut self.ends[layout.row(entry.key)];
-        self.targets[*next] = layout.target(entry.key);
-        self.weights[*next] = entry.weight;
-        *next += 1;
-    }
-
-    /// Puts entries of the same row and target in order, or drops all but one; returns how many stay.
-    fn finish(&mut self, duplicates: Duplicates) -> usize {
-        let have_weights = size_of::<W>() > 0;
-        if duplicates == Duplicates::Keep && !have_weights {
-            return self.targets.len();
-        }
-        let (mut start, mut kept) = (0, 0);
-        for end in &mut *self.ends {
-            let row = start..*end;
-            start = row.end;
-            if have_weights {
-                sort_ties(&self.targets[row.clone()], &mut self.weights[row.clone()]);
-            }
-            let first = kept;
-            for entry in row {
-                let target = self.targets[entry];
-                if duplicates == Duplicates::DropLater && kept > first && self.targets[kept - 1] == target {
-                    continue;
-                }
-                self.targets[kept] = target;
-                self.weights[kept] = self.weights[entry];
-                kept += 1;
-            }
-            *end = kept;
-        }
-        kept
-    }
-}
-
-/// Sorts the weights of each target by themselves.
-fn sort_ties<W: Weight>(targets: &[u32], weights: &mut [W]) {
-    let mut first = 0;
-    for next in 1..=targets.len() {
-        if targets.get(next) != Some(&targets[first]) {
-            if next - first > 1 {
-                weights[first..next].sort_unstable_by(W::order);
-            }
-            first = next;
-        }
-    }
 }
 
 /// An empty vector that can hold so many values.
@@ -619,15 +453,6 @@ fn zeroed<T: Copy + Default>(values: usize) -> Result<Vec<T>> {
     // Zeros that come from the system as they are cost nothing until they are used, but nobody is told if there are too many:
     // so ask.
     if pages::are_there::<T>(values) { Ok(pages::zeroed(values)) } else { Err(no_memory::<T>(values)) }
-}
-
-/// Makes a buffer at least so long.
-fn grow<T: Copy + Default>(buffer: &mut Vec<T>, values: usize) -> Result<()> {
-    if buffer.len() < values {
-        *buffer = room(values)?;
-        buffer.resize(values, T::default());
-    }
-    Ok(())
 }
 
 fn no_memory<T>(values: usize) -> Error {
