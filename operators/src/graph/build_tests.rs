@@ -5,6 +5,7 @@ use std::time::Instant;
 use proptest::prelude::*;
 
 use super::super::samples::{self, multigraph, shapes, skewed};
+use super::bucket::LARGE;
 use super::*;
 
 const OPTIONS: [BuildOptions; 4] = [

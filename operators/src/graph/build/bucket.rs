@@ -8,7 +8,7 @@ use super::{Duplicates, Layout, Weight, room};
 // Tests have small numbers, so that small graphs take every way.
 
 /// A bucket with more entries is sorted by all threads.
-const LARGE: usize = if cfg!(test) { 1 << 14 } else { 1 << 22 };
+pub(super) const LARGE: usize = if cfg!(test) { 1 << 14 } else { 1 << 22 };
 
 /// A bucket with fewer entries is sorted by comparing.
 const SMALL: usize = 1 << 9;
