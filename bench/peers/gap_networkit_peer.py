@@ -3,7 +3,7 @@
     python gap_networkit_peer.py FOLDER THREADS
 
 FOLDER has from.u32, to.u32 (each undirected edge once) and weights.i32, native, and vertices.txt. Each line that comes in on
-standard input is a kernel and the source of each trial, `bfs 17 4`; one line goes out for each: the seconds of a trial on average,
+standard input, after `ready` went out, is a kernel and the source of each trial, `bfs 17 4`; one line goes out for each: the seconds of a trial on average,
 and what the answers add up to.
 """
 
@@ -62,6 +62,7 @@ def main():
     folder, threads = sys.argv[1], int(sys.argv[2])
     nk.setNumberOfThreads(threads)
     plain, weighted = read(folder)
+    print("ready", flush=True)
     for line in sys.stdin:
         kernel, *sources = line.split()
         seconds, total = 0.0, 0.0

@@ -95,6 +95,9 @@ pub fn decode(schema: &SchemaRef, header: BatchHeader, buffers: Vec<Buffer>) -> 
         .map_err(|error| corrupt(&error.to_string()))
 }
 
+/// What a header may take in memory: a damaged one must not ask for more.
+const MOST_HEADER_BYTES: usize = 64 << 20;
+
 /// Buffers in [`to_bytes`] begin at multiples of it.
 const ALIGNED: usize = 64;
 
@@ -125,8 +128,9 @@ pub fn from_bytes(schema: &SchemaRef, bytes: &Buffer) -> Result<RecordBatch> {
     let (length, rest) = bytes.split_first_chunk().ok_or_else(|| corrupt("it has no header"))?;
     let length = usize_of(u64::from_le_bytes(*length))?;
     let header = rest.get(..length).ok_or_else(|| corrupt("its header is cut short"))?;
-    let (header, _): (BatchHeader, _) = bincode::decode_from_slice(header, bincode::config::standard())
-        .map_err(|error| corrupt(&format!("its header: {error}")))?;
+    let limited = bincode::config::standard().with_limit::<MOST_HEADER_BYTES>();
+    let (header, _): (BatchHeader, _) =
+        bincode::decode_from_slice(header, limited).map_err(|error| corrupt(&format!("its header: {error}")))?;
     let mut end = size_of::<u64>() + length;
     let mut buffers = Vec::with_capacity(header.lengths.len());
     for &length in &header.lengths {

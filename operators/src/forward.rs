@@ -48,7 +48,7 @@ impl Body for Forward {
 
 async fn forward_lane(inlets: Vec<Inlet>, mut outlet: Outlet) -> Result<()> {
     'inlets: for mut inlet in inlets {
-        while let Some(batch) = inlet.next().await {
+        while let Some(Some(batch)) = outlet.unless_stopped(inlet.next()).await {
             if outlet.push(batch?).await? == Flow::Stop {
                 break 'inlets;
             }

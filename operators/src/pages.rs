@@ -15,7 +15,8 @@ pub(crate) fn are_there<T>(values: usize) -> bool {
     }
     // SAFETY: the layout is not empty, and what is given is given back at once, under the same layout.
     unsafe {
-        let memory = System.alloc(layout);
+        // The optimiser would leave out what nobody looks at.
+        let memory = std::hint::black_box(System.alloc(layout));
         if memory.is_null() {
             return false;
         }
@@ -51,5 +52,17 @@ fn advise<T>(zeros: &[T]) {
         let bytes = (end - first) / LARGE * LARGE;
         // SAFETY: whole pages that lie in memory of ours; the advice changes no contents, and may fail without harm.
         unsafe { madvise(zeros.as_ptr().cast_mut().byte_add(first - start).cast(), bytes, MADV_HUGEPAGE) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_is_asked() {
+        assert!(are_there::<u64>(0) && are_there::<u64>(1 << 20) && are_there::<()>(usize::MAX));
+        // More than there are addresses, and more than there are bytes.
+        assert!(!are_there::<u64>(1 << 58) && !are_there::<u64>(1 << 62));
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Networkit {
 }
 
 impl Networkit {
-    /// Writes the graph for a Python that has the library, and starts it. It reads while the first question waits.
+    /// Writes the graph for a Python that has the library, and waits until it has read it.
     pub(super) fn start(venv: &Path, folder: &Path, built: &Built, threads: usize) -> Result<Self> {
         let graph = built.weighted.graph().out();
         let once = |vertex: u32| {
@@ -44,11 +44,17 @@ impl Networkit {
         let python = venv.join("bin/python");
         let mut command = Command::new(&python);
         command.args(["-c", SCRIPT]).arg(folder).arg(threads.to_string());
+        // Its threads must not wait busily while others are timed.
+        command.env("OMP_WAIT_POLICY", "passive");
         let failed = |error: std::io::Error| Error::user(format!("running {}: {error}", python.display()));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(failed)?;
         let (asks, says) = (child.stdin.take(), child.stdout.take());
         let says = BufReader::new(says.ok_or_else(|| Error::internal("networkit without an output"))?);
-        Ok(Self { child, asks, says })
+        let mut started = Self { child, asks, says };
+        match started.answer()?.trim() {
+            "ready" => Ok(started),
+            _ => Err(silent()),
+        }
     }
 
     /// The mean of a kernel's trials, in seconds; or what is wrong with the answers, as far as they can be compared.
@@ -56,11 +62,9 @@ impl Networkit {
         let sources = (0..trials.min(TRIALS)).filter_map(|trial| built.sources(trial, 1).first().copied());
         let sources = sources.collect::<Vec<_>>();
         let words = sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        let silent = || Error::user("networkit ended before it answered; it has said why above");
         let asks = self.asks.as_mut().ok_or_else(silent)?;
         writeln!(asks, "{} {words}", kernel.name()).and_then(|()| asks.flush()).map_err(|_| silent())?;
-        let mut line = String::new();
-        self.says.read_line(&mut line)?;
+        let line = self.answer()?;
         let mut numbers = line.split_whitespace().map(str::parse::<f64>);
         let (Some(Ok(seconds)), Some(Ok(total))) = (numbers.next(), numbers.next()) else { return Err(silent()) };
         let expected = sources.iter().map(|&source| total_of(kernel, built, source)).sum::<Option<f64>>();
@@ -71,6 +75,16 @@ impl Networkit {
             _ => Ok(seconds),
         })
     }
+
+    fn answer(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.says.read_line(&mut line)?;
+        Ok(line)
+    }
+}
+
+fn silent() -> Error {
+    Error::user("networkit ended before it answered; it has said why above")
 }
 
 impl Drop for Networkit {

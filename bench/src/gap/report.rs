@@ -36,6 +36,8 @@ pub(super) struct Row {
     gapbs: Vec<f64>,
     /// The mean of a few trials of networkit.
     networkit: Option<f64>,
+    /// What is other in its answers.
+    networkit_differs: Option<String>,
     ratio: Option<f64>,
     wrong: Option<String>,
 }
@@ -83,6 +85,7 @@ impl Row {
             ours: Vec::new(),
             gapbs: Vec::new(),
             networkit: None,
+            networkit_differs: None,
             ratio: None,
             wrong: None,
         }
@@ -103,7 +106,7 @@ impl Row {
     pub(super) fn networkit(&mut self, found: Result<f64, String>) {
         match found {
             Ok(mean) => self.networkit = Some(mean),
-            Err(wrong) => drop(self.wrong.get_or_insert(wrong)),
+            Err(differs) => self.networkit_differs = Some(differs),
         }
     }
 }
@@ -159,7 +162,11 @@ impl Record {
             Some(wrong) => format!("WRONG: {wrong}"),
             None => format!("{:>10.3} ms", ours.unwrap_or_default() * 1e3),
         };
-        let networkit = row.networkit.map(|mean| format!("   networkit {:.1} ms", mean * 1e3)).unwrap_or_default();
+        let networkit = match (&row.networkit, &row.networkit_differs) {
+            (_, Some(differs)) => format!("   ({differs})"),
+            (Some(mean), None) => format!("   networkit {:.1} ms", mean * 1e3),
+            (None, None) => String::new(),
+        };
         writeln!(std::io::stdout(), "  {:<5} us {ours}{gapbs}{ratio}{networkit}", row.kernel.name())?;
         self.kernels.push(row);
         Ok(())

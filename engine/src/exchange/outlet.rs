@@ -11,8 +11,10 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Instant;
 
 use arrow::array::{RecordBatch, RecordBatchOptions, UInt32Array};
@@ -121,6 +123,27 @@ impl Outlet {
             Output::Sink(_) => false,
         };
         if self.outputs.iter().all(stopped) { Flow::Stop } else { Flow::Continue }
+    }
+
+    /// Waits for something, such as rows to push; `None` as soon as nobody wants any. Who waits long without a row would not learn of
+    /// it otherwise: a limit above may have all its rows from other ranks.
+    pub async fn unless_stopped<T>(&mut self, wait: impl Future<Output = T>) -> Option<T> {
+        let mut wait = pin!(wait);
+        let ready = poll_fn(|cx| {
+            // Borrowed as its own: sinks are not shared between threads.
+            let outlet = &mut *self;
+            // Before it looks: who stops later wakes it.
+            for output in &outlet.outputs {
+                if let Output::Exchange(outlet) = output {
+                    outlet.port.park(outlet.lane, cx);
+                }
+            }
+            match outlet.flow() {
+                Flow::Stop => Poll::Ready(None),
+                Flow::Continue => wait.as_mut().poll(cx).map(Some),
+            }
+        });
+        ready.await
     }
 
     /// Sends what is left and the end marks, and closes the sinks. Every outlet must be finished, also after

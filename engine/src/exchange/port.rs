@@ -192,6 +192,11 @@ impl Port {
         Poll::Pending
     }
 
+    /// Wakes a producer lane when an input lane wants nothing more, or anything else changes for it.
+    pub fn park(&self, producer: usize, cx: &Context<'_>) {
+        self.sending.lock().parked[producer] = Some(cx.waker().clone());
+    }
+
     /// Sends a batch to an input lane, whether there is room or not. Says whether it told the lane's rank that it was the last
     /// of this producer lane: where it is, that saves a message.
     ///

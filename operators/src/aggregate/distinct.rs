@@ -1,10 +1,11 @@
 //! Which rows are new: a set of rows that grows.
 
 use std::fmt;
+use std::sync::Arc;
 
-use arrow::array::UInt32Array;
+use arrow::array::{ArrayRef, AsArray, UInt32Array};
 use arrow::compute::{concat, take};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use bireme_engine::error::Result;
 use bireme_engine::hash::hash_columns;
 use bireme_engine::morsel::{CHUNK_ROWS, Chunk, to_logical};
@@ -83,7 +84,22 @@ fn keep_new(keys: &mut Keys, chunk: &Chunk, groups: &mut Vec<u32>) -> Result<Chu
             next += 1;
         }
     }
-    only(chunk, &new)
+    let new = only(chunk, &new)?;
+    let columns = new.columns.iter().map(plain_zeros).collect();
+    Ok(Chunk::new(columns, new.rows))
+}
+
+/// Zeros without a sign: which of two equal values stays must not depend on who comes first.
+fn plain_zeros(column: &ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        DataType::Float64 => {
+            Arc::new(column.as_primitive::<Float64Type>().unary::<_, Float64Type>(|value| value + 0.0))
+        }
+        DataType::Float32 => {
+            Arc::new(column.as_primitive::<Float32Type>().unary::<_, Float32Type>(|value| value + 0.0))
+        }
+        _ => Arc::clone(column),
+    }
 }
 
 /// Larger chunks of the same rows, as far as columns come in the same form; none is empty.
@@ -145,9 +161,8 @@ fn rows_by_part(chunk: &Chunk, types: &[DataType], parts: usize) -> Result<Vec<V
 #[allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 mod tests {
     use std::collections::HashSet;
-    use std::sync::Arc;
 
-    use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringViewArray};
+    use arrow::array::{Array, Int64Array, StringViewArray};
     use arrow::datatypes::Int64Type;
     use proptest::prelude::*;
 

@@ -54,8 +54,11 @@ impl Body for GraphBody {
         let kept = self.kept.as_ref().map(|kept| format!(", {kept}")).unwrap_or_default();
         let mut lines = vec![format!("{} of edges {} from {}{kept}", self.algorithm, self.columns, self.edges)];
         lines.push(self.algorithm.between_ranks().to_owned());
-        if self.cutting != Cutting::Auto && self.algorithm.value_bytes().is_some() {
-            lines.push(format!("edges are cut {}", self.cutting));
+        if self.algorithm.value_bytes().is_some() {
+            lines.push(match self.cutting {
+                Cutting::Auto => "between ranks edges are cut as costs least".to_owned(),
+                cutting => format!("between ranks edges are cut {cutting}"),
+            });
         }
         lines
     }
@@ -81,7 +84,12 @@ impl Body for GraphBody {
                     batches.push(batch);
                 }
             }
-            let held = match kept.as_ref().and_then(|kept| kept.get(task.rank)) {
+            let mut known = kept.as_ref().and_then(|kept| kept.get(task.rank));
+            // An action that failed may have left some ranks with it, and others without.
+            if kept.is_some() && talk.sums(&[u64::from(known.is_some())]).await?[0] < talk.ranks() as u64 {
+                known = None;
+            }
+            let held = match known {
                 Some(held) => held,
                 None => Arc::new(Held::read(batches, &columns, &mut talk).await?),
             };

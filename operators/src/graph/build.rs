@@ -16,7 +16,7 @@
 //! leave gaps, what follows is moved up. While a bucket's keys fit 32 bits (up to about four million vertices), buckets become
 //! rows where they lie, and memory holds nothing beside the edges and the adjacency; else keys of 8 bytes an entry as well. That
 //! counts where memory is fresh: the system clears it first, which took longer than all the rest. A bucket far larger than the
-//! others, that of a vertex that most edges leave, is sorted by all threads together.
+//! others, that of a vertex that most edges leave, is copied once and sorted by all threads together.
 //!
 //! Chunks and buckets are shared out to threads; entries of one key are told apart by their weights only and sorted by them. So
 //! the result depends neither on the number of threads nor on the order of the edges.

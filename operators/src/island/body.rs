@@ -174,7 +174,7 @@ async fn drive_lane(
     mut outlet: Outlet,
 ) -> Result<()> {
     let mut rows = plan.execute(partition, context).map_err(from_datafusion)?;
-    while let Some(batch) = rows.next().await {
+    while let Some(Some(batch)) = outlet.unless_stopped(rows.next()).await {
         let batch = batch.map_err(from_datafusion)?;
         if batch.num_rows() > 0 && outlet.push(batch).await? == Flow::Stop {
             break;

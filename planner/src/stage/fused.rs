@@ -78,7 +78,12 @@ impl Builder {
             return self.fused_aggregate(aggregate);
         }
         if let Some(join) = Join::of(node) {
-            return self.fused_join(&join);
+            let part = self.fused_join(&join)?;
+            // A limit that DataFusion has moved into the join.
+            return match (node.fetch(), part) {
+                (Some(fetch), Some(part)) => self.limited(node, part, fetch).map(Some),
+                (_, part) => Ok(part),
+            };
         }
         match Window::of(node) {
             Some(Ok(window)) => return self.fused_window(&window).map(|fused| Some(fused.into())),
@@ -129,6 +134,16 @@ impl Builder {
             Part::Fused(fused) => Ok(fused.limit(skip, fetch, node.schema()).into()),
             Part::Island(child) => self.over(node, child).map(Part::Island),
         }
+    }
+
+    /// Only so many rows of a join: of each of its lanes, as it was planned over one or more.
+    fn limited(&mut self, node: &Node, part: Part, fetch: usize) -> Result<Part> {
+        let fused = self.as_fused(part)?.limit(0, Some(fetch), node.schema());
+        let one = node.output_partitioning().partition_count() == 1 && fused.lanes.len() > 1;
+        if !one {
+            return Ok(fused.into());
+        }
+        Ok(self.gathered(fused)?.limit(0, Some(fetch), node.schema()).into())
     }
 
     fn fused_leaf(&mut self, node: &Node) -> Result<Option<Part>> {

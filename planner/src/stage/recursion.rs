@@ -34,6 +34,7 @@ use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::work_table::WorkTableExec;
 
+use super::shared::is_repeatable;
 use super::{Builder, Part};
 use crate::fuse::{Finished, Fused, Join, groups_by};
 
@@ -141,8 +142,11 @@ fn way(recursion: &RecursiveQueryExec) -> Result<(Vec<Turn<'_>>, Vec<usize>), St
             return Ok((turns, columns_read(&schema, &node.schema())?));
         }
         let refused = || Err(format!("its recursive term has a {} over its own rows", node.name()));
+        if node.fetch().is_some() {
+            return refused();
+        }
         let (turn, below) = if let Some(filter) = node.downcast_ref::<FilterExec>() {
-            if filter.fetch().is_some() || is_volatile(filter.predicate()) {
+            if is_volatile(filter.predicate()) {
                 return refused();
             }
             (Some(Turn::Filter(filter)), filter.input())
@@ -152,9 +156,6 @@ fn way(recursion: &RecursiveQueryExec) -> Result<(Vec<Turn<'_>>, Vec<usize>), St
             }
             (Some(Turn::Project(projection)), projection.input())
         } else if let Some(gather) = node.downcast_ref::<CoalescePartitionsExec>() {
-            if gather.fetch().is_some() {
-                return refused();
-            }
             (None, gather.input())
         } else if let Some(repartition) = node.downcast_ref::<RepartitionExec>() {
             (None, repartition.input())
@@ -166,7 +167,10 @@ fn way(recursion: &RecursiveQueryExec) -> Result<(Vec<Turn<'_>>, Vec<usize>), St
             if left == right || !join.keeps(side) {
                 return refused();
             }
-            let below = if left { join.left } else { join.right };
+            let (below, other) = if left { (join.left, join.right) } else { (join.right, join.left) };
+            if !is_repeatable(other) {
+                return Err("its recursive term joins rows that are other ones in every round".into());
+            }
             (Some(Turn::Join(Box::new(join), side)), below)
         } else {
             return refused();

@@ -132,7 +132,7 @@ fn is_worth_it(node: &Node) -> bool {
 }
 
 /// Whether two runs of a subtree give the same rows.
-fn is_repeatable(node: &Node) -> bool {
+pub(super) fn is_repeatable(node: &Node) -> bool {
     let mut repeatable = true;
     let _ = node.apply_expressions(&mut |expr| {
         repeatable &= !is_volatile(expr);

@@ -1,8 +1,8 @@
 //! Subtrees that are not cut: they run in one place, with DataFusion's own exchanges inside.
 //!
-//! A recursive query executes its recursive term anew in every round, over exchanges of its own that live for one round;
-//! there is nothing to cut until rounds are a notion of the engine. Sources of which other ranks hold a part are brought
-//! over first, and what was brought is kept for all rounds.
+//! A recursive query comes here if its recursive term needs to see all rows of a round ([`super::recursion`]): it executes the
+//! term anew in every round, over exchanges of its own that live for one round. Sources of which other ranks hold a part are
+//! brought over first, and what was brought is kept for all rounds.
 
 use std::sync::Arc;
 

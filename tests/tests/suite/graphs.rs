@@ -70,7 +70,7 @@ fn cuts_do_not_change_answers() {
             let query = format!("SELECT * FROM {}", call.replace("{source}", source));
             let expected = one.sql(&query).unwrap().collect().unwrap();
             let frame = cut.sql(&query).unwrap();
-            assert!(frame.explain().unwrap().contains("edges are cut 2d"), "{query}");
+            assert!(frame.explain().unwrap().contains("between ranks edges are cut 2d"), "{query}");
             let difference = compare::difference(&frame.collect().unwrap(), &expected, false);
             assert_eq!(difference, None, "{query} on {ranks} ranks");
         }

@@ -93,6 +93,24 @@ fn build_sides_that_do_not_fit_are_probed_again() {
     }
 }
 
+/// A limit has enough, and ranks that never had a row learn of it.
+#[test]
+fn endless_walks_end_when_nobody_wants_more() {
+    for count in [1, 2, 4] {
+        let session = session(ranks(count));
+        session.sql("CREATE TABLE cycle AS SELECT * FROM (VALUES (1, 2), (2, 1)) AS c(a, b)").unwrap();
+        let walks = [
+            "WITH RECURSIVE t AS (SELECT 1 AS v UNION ALL SELECT v FROM t) SELECT v FROM t LIMIT 10",
+            "WITH RECURSIVE t AS (SELECT 1 AS v UNION ALL SELECT c.b FROM t JOIN cycle c ON c.a = t.v) SELECT v FROM t LIMIT 10",
+            "WITH RECURSIVE t AS (SELECT 1 AS v UNION ALL SELECT v + 1 FROM t) SELECT v FROM t WHERE v % 5 = 0 LIMIT 10",
+        ];
+        for walk in walks {
+            let rows = session.sql(walk).unwrap().collect().unwrap();
+            assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 10, "{walk} on {count} ranks");
+        }
+    }
+}
+
 #[test]
 fn rows_that_do_not_fit_are_an_error() {
     let session = session(ranks(1).memory_limit(4 << 20));

@@ -7,7 +7,7 @@
 //!
 //! Each rank owns a range of vertices and has the edges that end there; of other vertices it has copies of those that its edges
 //! come from ([`mirrors`]). In a round it computes its own vertices out of values of the round before, and sends what changed
-//! to the ranks that have copies. So answers do not depend on how many ranks there are: sums are taken in the order of a
+//! to the ranks that have copies. So cut, answers do not depend on how many ranks there are: sums are taken in the order of a
 //! vertex's neighbours, and over all vertices by blocks.
 //!
 //! For PageRank and searches, edges can be cut in two dimensions too ([`mod@cut`]), where that sends less: then what

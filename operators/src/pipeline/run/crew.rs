@@ -19,7 +19,7 @@ use futures::stream::SelectAll;
 use super::counts::{Counts, Whence};
 use super::kept::Kept;
 use super::layout::Intake;
-use super::line::{Line, Local, Stepping};
+use super::line::{Line, Local, Sinking, Stepping};
 use super::worker::{Pause, Round, Supply, Worker};
 
 /// The ends of an exchange on this rank, by input lane.
@@ -130,6 +130,10 @@ impl Crew<'_> {
                     Either::Left((ended, _)) => Event::Ended(ended),
                     Either::Right((batch, _)) => Event::Batch(batch),
                 },
+                // Nobody is at work who would hand rows on, and learn that they are not wanted.
+                Some(inlets) if room && matches!(self.line.sink, Sinking::Output(_)) => {
+                    self.outlet.unless_stopped(inlets.next()).await.map_or(Event::Stopped, Event::Batch)
+                }
                 Some(inlets) if room => Event::Batch(inlets.next().await),
                 _ => Event::Ended(ended.next().await),
             };
@@ -140,6 +144,7 @@ impl Crew<'_> {
                 }
                 Event::Batch(Some(batch)) => enqueue(&round, batch?)?,
                 Event::Batch(None) => inlets = None,
+                Event::Stopped => flow = Flow::Stop,
             }
         }
     }
@@ -201,6 +206,8 @@ type Done = mpsc::UnboundedSender<(Worker, Result<Pause>)>;
 enum Event {
     Ended(Option<(Worker, Result<Pause>)>),
     Batch(Option<Result<RecordBatch>>),
+    /// Nobody wants what comes out.
+    Stopped,
 }
 
 fn enqueue(round: &Round, batch: RecordBatch) -> Result<()> {

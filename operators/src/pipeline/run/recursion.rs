@@ -12,6 +12,8 @@
 //! same reason each rank works on its own rows. What does not depend on the rounds, the build sides of the term's joins, is made
 //! by the pipelines before it, once.
 //!
+//! Rows of a round, and rows seen, are in memory; what does not fit is an error. Build sides spill.
+//!
 //! Cost of a round between ranks: one message from each rank to each other, of the rows that belong there.
 
 use std::collections::BTreeMap;
@@ -142,7 +144,7 @@ impl Rounds {
         let mut flow = Flow::Continue;
         while let Some(arrived) = self.exchange(found, flow).await? {
             let new = self.new_rows(arrived).await?;
-            flow = self.hand_on(&new, flow).await?;
+            flow = self.hand_on(&new).await?;
             found = self.step(new).await?;
         }
         let Self { run, outlet, .. } = self;
@@ -157,19 +159,30 @@ impl Rounds {
 
     /// The rows to begin with.
     async fn first(&mut self) -> Result<Vec<Chunk>> {
-        let mut found = Vec::new();
+        let (mut found, mut bytes) = (Vec::new(), 0);
         for (_, mut inlet) in self.run.inlets.remove(&self.recursion.first).unwrap_or_default() {
             while let Some(batch) = inlet.next().await {
                 found.push(to_chunk(&batch?)?);
+                bytes += found.last().map_or(0, Chunk::bytes);
+                self.hold(bytes)?;
             }
         }
         Ok(found)
+    }
+
+    /// Memory for what was seen, and so many bytes of rows.
+    fn hold(&self, bytes: usize) -> Result<()> {
+        let seen = self.seen.as_ref().map_or(0, Distinct::bytes);
+        self.memory.resize(seen + bytes).map_err(|error| error.context("a round of a recursive query"))
     }
 
     /// Brings rows to the ranks they belong to. `None` if there are none anywhere, or if nobody wants more.
     async fn exchange(&mut self, found: Vec<Chunk>, flow: Flow) -> Result<Option<Vec<Chunk>>> {
         let (ranks, place) = (self.feedback.ranks(), self.feedback.place());
         let rows = found.iter().map(|chunk| chunk.rows as u64).sum::<u64>();
+        // Between ranks they are there twice until they are sent.
+        let bytes = found.iter().map(Chunk::bytes).sum::<usize>();
+        self.hold(if ranks > 1 { 2 * bytes } else { bytes })?;
         let words = [rows, u64::from(flow == Flow::Stop)];
         let (schema, owner) = (Arc::clone(&self.run.program.schema), Arc::clone(&self.recursion.owner));
         let (mut arrived, bytes) = match ranks {
@@ -188,29 +201,30 @@ impl Rounds {
 
     /// Those of the rows that count.
     async fn new_rows(&mut self, arrived: Vec<Chunk>) -> Result<Vec<Chunk>> {
-        let (mut new, mut seen_bytes) = (arrived, 0);
+        let mut new = arrived;
+        self.hold(new.iter().map(Chunk::bytes).sum())?;
         if let Some(mut seen) = self.seen.take() {
             let work = move || seen.keep_new(&new).map(|new| (seen, new));
             let (seen, kept) = self.run.workers.run(work).await?;
-            seen_bytes = seen.bytes();
             new = kept;
             self.seen = Some(seen);
         }
         let rows = new.iter().map(|chunk| chunk.rows as u64).sum();
         self.run.resources.metrics.add_line(LineReport { line: self.line, rows, ..LineReport::default() });
-        let bytes = seen_bytes + new.iter().map(Chunk::bytes).sum::<usize>();
-        self.memory.resize(bytes).map_err(|error| error.context("a round of a recursive query"))?;
+        self.hold(new.iter().map(Chunk::bytes).sum())?;
         Ok(new)
     }
 
-    async fn hand_on(&mut self, new: &[Chunk], mut flow: Flow) -> Result<Flow> {
+    /// Says whether more rows are wanted, also if there are none now: a limit above may have enough from other ranks.
+    async fn hand_on(&mut self, new: &[Chunk]) -> Result<Flow> {
         for chunk in new {
-            if flow == Flow::Stop {
+            if self.outlet.flow() == Flow::Stop
+                || self.outlet.push(to_batch(&self.run.program.schema, chunk)?).await? == Flow::Stop
+            {
                 break;
             }
-            flow = self.outlet.push(to_batch(&self.run.program.schema, chunk)?).await?;
         }
-        Ok(flow)
+        Ok(self.outlet.flow())
     }
 
     /// What the recursive term makes of the new rows.
@@ -218,6 +232,7 @@ impl Rounds {
         if new.is_empty() {
             return Ok(new);
         }
+        let mut bytes = new.iter().map(Chunk::bytes).sum::<usize>();
         let program = Arc::clone(&self.run.program);
         let (number, last) = program.pipelines.iter().enumerate().next_back().ok_or_else(nothing_to_repeat)?;
         let SlotId(slot) = last.sink.slot().ok_or_else(nothing_to_repeat)?;
@@ -233,7 +248,9 @@ impl Rounds {
         for morsel in 0..rows.morsels() {
             let mut reader = rows.read(morsel)?;
             while let Some(chunk) = reader.next()? {
+                bytes += chunk.bytes();
                 found.push(chunk);
+                self.hold(bytes)?;
             }
         }
         Ok(found)
