@@ -5,6 +5,7 @@ mod extensions;
 mod graph;
 mod join_modes;
 mod native_first;
+mod settings;
 mod user_layout;
 
 use std::sync::Arc;
@@ -18,8 +19,10 @@ pub use extensions::PlansExtensions;
 pub use graph::GraphExec;
 use join_modes::JoinModes;
 use native_first::ForIslands;
-pub use native_first::wished_join;
-pub(crate) use native_first::{PlanningOptions, finds_contractions, plan_natively, wants_order, wished_cut};
+pub(crate) use native_first::{plan_natively, wants_order};
+use settings::PlanningOptions;
+pub use settings::wished_join;
+pub(crate) use settings::{finds_contractions, wished_cut};
 pub use user_layout::LayoutExec;
 use user_layout::UserLayouts;
 

@@ -9,14 +9,10 @@
 //! A node that asks for an order of its input (an ordered aggregate) needs the rules in any case; a fused window sorts for
 //! itself.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
-use bireme_engine::error::Error;
-use bireme_operators::graph::Cutting;
-use datafusion::common::config::{ConfigExtension, ConfigField, ConfigOptions, Visit};
-use datafusion::common::{DataFusionError, Result, extensions_options};
+use datafusion::common::Result;
+use datafusion::common::config::ConfigOptions;
 use datafusion::execution::SessionState;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
@@ -25,104 +21,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 
-use crate::place::JoinWay;
-
-extensions_options! {
-    /// How the plan at hand is made; set anew for every plan.
-    pub struct PlanningOptions {
-        /// Whether rules that only islands need are left out; the planner decides it for each plan.
-        pub native: bool, default = false
-        /// How the sides of joins between ranks meet, where that gives the right answer: `auto` (by cost), `in place`, `shuffle`,
-        /// `broadcast`, `move build side` or `move probe side`
-        pub joins: JoinWish, default = JoinWish::default()
-        /// Whether a join with the sum of a product over its rows may run as a product of tensors
-        pub contractions: bool, default = true
-        /// How the edges of a graph are cut between ranks: `auto` (as costs least), `1d` (an edge is with its target) or `2d` (on a grid
-        /// of ranks)
-        pub graph_cut: CutWish, default = CutWish::default()
-    }
-}
-
-impl ConfigExtension for PlanningOptions {
-    const PREFIX: &'static str = "bireme";
-}
-
-/// What `SET bireme.joins` says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct JoinWish(Option<JoinWay>);
-
-impl FromStr for JoinWish {
-    type Err = DataFusionError;
-
-    fn from_str(text: &str) -> Result<Self> {
-        if text.trim().eq_ignore_ascii_case("auto") {
-            return Ok(Self(None));
-        }
-        let way = text.parse().map_err(|error: Error| {
-            DataFusionError::Configuration(format!("bireme.joins = '{text}': {}, and `auto`", error.message()))
-        })?;
-        Ok(Self(Some(way)))
-    }
-}
-
-impl fmt::Display for JoinWish {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.map_or("auto", JoinWay::short))
-    }
-}
-
-/// What `SET bireme.graph_cut` says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CutWish(Cutting);
-
-impl FromStr for CutWish {
-    type Err = DataFusionError;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let cutting = text.parse::<Cutting>();
-        cutting.map(Self).map_err(|error| {
-            DataFusionError::Configuration(format!("bireme.graph_cut = '{text}': {}", error.message()))
-        })
-    }
-}
-
-impl fmt::Display for CutWish {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-macro_rules! field_of_text {
-    ($($wish:ty),*) => {
-        $(impl ConfigField for $wish {
-            fn visit<V: Visit>(&self, visit: &mut V, key: &str, description: &'static str) {
-                visit.some(key, self, description);
-            }
-
-            fn set(&mut self, _: &str, value: &str) -> Result<()> {
-                *self = value.parse()?;
-                Ok(())
-            }
-        })*
-    };
-}
-
-field_of_text!(JoinWish, CutWish);
-
-/// How a user wants joins to meet, if they said so in SQL.
-pub fn wished_join(config: &ConfigOptions) -> Option<JoinWay> {
-    config.extensions.get::<PlanningOptions>().and_then(|options| options.joins.0)
-}
-
-/// How the edges of graphs are cut between ranks.
-pub fn wished_cut(config: &ConfigOptions) -> Cutting {
-    config.extensions.get::<PlanningOptions>().map(|options| options.graph_cut.0).unwrap_or_default()
-}
-
-/// Whether joins may become contractions.
-pub fn finds_contractions(config: &ConfigOptions) -> bool {
-    config.extensions.get::<PlanningOptions>().is_none_or(|options| options.contractions)
-}
+use super::settings::PlanningOptions;
 
 /// Makes a state plan for fused stages on one rank alone.
 pub fn plan_natively(state: &mut SessionState) {
