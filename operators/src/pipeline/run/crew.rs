@@ -211,11 +211,17 @@ enum Event {
 }
 
 fn enqueue(round: &Round, batch: RecordBatch) -> Result<()> {
-    let columns = batch.columns().iter().map(to_carried).collect::<Result<_>>()?;
+    let chunk = to_chunk(&batch)?;
     if let Supply::Queue(queue) = &round.supply {
-        queue.lock().push_back(Chunk::new(columns, batch.num_rows()));
+        queue.lock().push_back(chunk);
     }
     Ok(())
+}
+
+/// Rows that came over an exchange, as pipelines carry them.
+pub(super) fn to_chunk(batch: &RecordBatch) -> Result<Chunk> {
+    let columns = batch.columns().iter().map(to_carried).collect::<Result<_>>()?;
+    Ok(Chunk::new(columns, batch.num_rows()))
 }
 
 struct StopOnDrop(Arc<Round>);

@@ -19,7 +19,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::UInt32Array;
 use arrow::buffer::Buffer;
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;
@@ -28,7 +28,7 @@ use bireme_engine::error::{Error, Result};
 use bireme_engine::exchange::{Flow, Outlet};
 use bireme_engine::feedback::{Feedback, sum_of};
 use bireme_engine::metrics::LineReport;
-use bireme_engine::morsel::{CHUNK_ROWS, Chunk, to_carried};
+use bireme_engine::morsel::{CHUNK_ROWS, Chunk};
 use bireme_engine::run::StageTask;
 use bireme_engine::stage::{Body, ExchangeId, Partitioner};
 use bireme_engine::wire;
@@ -39,6 +39,7 @@ use rayon::prelude::*;
 
 use super::Leaf;
 use super::body::Run;
+use super::crew::to_chunk;
 use super::kept::{Chunks, Kept};
 use super::line::to_batch;
 use crate::aggregate::Distinct;
@@ -259,11 +260,6 @@ impl Rounds {
 
 fn nothing_to_repeat() -> Error {
     Error::internal("a recursive query whose last pipeline keeps no rows")
-}
-
-fn to_chunk(batch: &RecordBatch) -> Result<Chunk> {
-    let columns = batch.columns().iter().map(to_carried).collect::<Result<_>>()?;
-    Ok(Chunk::new(columns, batch.num_rows()))
 }
 
 /// Chunks that are no larger than what a worker takes at a time.
