@@ -233,19 +233,16 @@ impl Control {
         from: &[usize],
         patience: Patience,
     ) -> Option<Result<Vec<Letter>>> {
+        // First the letters: a collective that all have reached is over, whatever became of a rank since. Whether this
+        // one wakes before or after the word that a rank has given up makes no difference then.
+        if from.iter().all(|&rank| mailbox.letters.contains_key(&(sequence, rank))) {
+            let letters = from.iter().filter_map(|&rank| Some((rank, mailbox.letters.remove(&(sequence, rank))?)));
+            return Some(Ok(letters.collect()));
+        }
         if let Some(error) = &mailbox.aborted {
             return Some(Err(error.clone()));
         }
-        if patience == Patience::TimeOut
-            && let Some(cause) = self.cancel.cause()
-        {
-            return Some(Err(cause));
-        }
-        if from.iter().any(|&rank| !mailbox.letters.contains_key(&(sequence, rank))) {
-            return None;
-        }
-        let letters = from.iter().filter_map(|&rank| Some((rank, mailbox.letters.remove(&(sequence, rank))?)));
-        Some(Ok(letters.collect()))
+        self.cancel.cause().filter(|_| patience == Patience::TimeOut).map(Err)
     }
 
     fn late(&self, missing: &[usize], label: &str, sequence: u64) -> Error {

@@ -60,6 +60,7 @@ fn a_lost_rank_ends_the_action() {
     use bireme_engine::switchboard::Switchboard;
     use suite::bodies::{Builder, Kept, batches_of, forward, schema, source};
 
+    // Only rank 2 leaves: the others stay until both have ended, lest one be lost to the other.
     let program = |context: RankContext| {
         agree(&context.control(), 1, Ok(1)).unwrap();
         if context.switchboard.rank() == 2 {
@@ -70,13 +71,13 @@ fn a_lost_rank_ends_the_action() {
         let exchange = builder.exchange(producer, Route::Gather, &schema());
         let consumer = builder.stage("forward", &[0], &[(exchange, Feed::Lanes(vec![0]))], forward());
         builder.keep(consumer, &Kept::new());
-        run(&builder.place().unwrap(), 1, &context).err()
+        Some((run(&builder.place().unwrap(), 1, &context).unwrap_err(), context))
     };
     let contexts = LocalCommunicator::group(3).into_iter().map(|rank| RankContext::new(Switchboard::new(rank)));
     let threads = contexts.map(|context| std::thread::spawn(move || program(context))).collect::<Vec<_>>();
-    let errors = threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>();
-    for error in &errors[..2] {
-        let error = error.as_ref().unwrap();
+    let ended = threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>();
+    assert_eq!(ended.iter().flatten().count(), 2);
+    for (error, _) in ended.iter().flatten() {
         assert_eq!(error.kind(), ErrorKind::PeerLost, "{error}");
         assert!(error.message().contains("rank 2"), "{error}");
     }

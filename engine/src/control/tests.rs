@@ -86,6 +86,24 @@ fn a_rank_that_gives_up_ends_all_waits() {
     assert!(results.iter().all(|result| *result == Err(Error::internal("rank 0 panicked"))), "{results:?}");
 }
 
+/// A rank is slow to wake after the last letter came; meanwhile another rank goes on, and gives up.
+#[test]
+fn what_all_have_said_counts_though_a_rank_gave_up_since() {
+    let gave_up = Arc::new(std::sync::Barrier::new(2));
+    let results = on_ranks(2, DEFAULT_TIMEOUT, move |rank, control, _| -> Result<Result<()>> {
+        if rank == 0 {
+            control.broadcast_from_root("said", Some(vec![7]))?;
+            control.switchboard.abort(&Error::internal("rank 0 gave up"));
+            gave_up.wait();
+            return Ok(Err(Error::internal("rank 0 gave up")));
+        }
+        gave_up.wait();
+        assert_eq!(control.broadcast_from_root("said", None)?, [7]);
+        Ok(control.barrier("what was never said"))
+    });
+    assert!(results.iter().all(|result| *result == Ok(Err(Error::internal("rank 0 gave up")))), "{results:?}");
+}
+
 #[test]
 fn a_rank_alone_agrees_with_itself() {
     let results = on_ranks(1, DEFAULT_TIMEOUT, |_, control, _| {
