@@ -33,13 +33,31 @@ use crate::rewrite::statistics::Estimator;
 
 type Node = Arc<dyn ExecutionPlan>;
 
-/// The rows of those nodes of `physical` of which something is known, over all of its lanes. The lanes of a rank count as one.
+/// What is known of the rows of a node, over all of its lanes. The lanes of a rank count as one.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// Which one.
+    pub node: Node,
+    /// So many are expected.
+    pub rows: f64,
+    /// So many if nothing is guessed of how many groups aggregations have: as many as there is room for.
+    pub most: f64,
+}
+
+impl Expected {
+    /// What is known of a node.
+    pub fn of<'a>(known: &'a [Expected], node: &Node) -> Option<&'a Expected> {
+        known.iter().find(|known| Arc::ptr_eq(&known.node, node))
+    }
+}
+
+/// The rows of those nodes of `physical` of which something is known.
 pub(crate) fn rows(
     logical: &LogicalPlan,
     physical: &Node,
     statistics: &dyn TableStatistics,
     ranks: usize,
-) -> Vec<(Node, f64)> {
+) -> Vec<Expected> {
     let mut walk = Walk { estimator: Estimator::new(statistics), ranks, known: Vec::new() };
     walk.node(physical, logical, None);
     walk.known
@@ -48,7 +66,7 @@ pub(crate) fn rows(
 struct Walk<'a> {
     estimator: Estimator<'a>,
     ranks: usize,
-    known: Vec<(Node, f64)>,
+    known: Vec<Expected>,
 }
 
 impl Walk<'_> {
@@ -56,8 +74,29 @@ impl Walk<'_> {
     fn node(&mut self, node: &Node, logical: &LogicalPlan, filter: Option<&Filter>) -> Option<f64> {
         let rows = self.rows_of(node, logical, filter)?;
         let rows = self.limited(node, rows);
-        self.known.push((Arc::clone(node), rows));
+        self.known.push(Expected { node: Arc::clone(node), rows, most: self.most(node, logical, rows) });
         Some(rows)
+    }
+
+    /// [`Expected::most`] of a node with so many rows.
+    fn most(&self, node: &Node, logical: &LogicalPlan, rows: f64) -> f64 {
+        let doubt = self.doubt(node);
+        match below(logical, |plan| matches!(plan, LogicalPlan::Aggregate(_))) {
+            Some(LogicalPlan::Aggregate(aggregate)) if node.is::<AggregateExec>() => {
+                let (groups, input) = self.estimator.most_groups(aggregate);
+                groups.min(input * doubt).max(rows)
+            }
+            _ => rows * doubt,
+        }
+    }
+
+    /// By how much the rows that a node reads are more if nothing is guessed of groups.
+    fn doubt(&self, node: &Node) -> f64 {
+        let below = node.children().into_iter().map(|child| match Expected::of(&self.known, child) {
+            Some(known) => known.most / known.rows.max(1.0),
+            None => self.doubt(child),
+        });
+        below.product::<f64>().max(1.0)
     }
 
     fn rows_of(&mut self, node: &Node, logical: &LogicalPlan, filter: Option<&Filter>) -> Option<f64> {

@@ -8,7 +8,7 @@
 //! device, and nothing iterates over an unordered map.
 
 pub mod array;
-mod expected;
+pub mod expected;
 pub mod explain;
 pub mod front;
 mod fuse;

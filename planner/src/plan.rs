@@ -18,7 +18,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
 
-use crate::expected;
+use crate::expected::{self, Expected};
 use crate::physical::{finds_contractions, plan_natively, wants_order};
 use crate::place::predict::{Known, KnownSource, predict};
 use crate::place::{Decision, Mapper, Prediction};
@@ -140,7 +140,7 @@ impl Planner {
 type Physical = Arc<dyn ExecutionPlan>;
 
 impl Planner {
-    fn job(&self, expected: Vec<(Physical, f64)>) -> Job {
+    fn job(&self, expected: Vec<Expected>) -> Job {
         Job { cluster: self.cluster.clone(), mapper: Arc::clone(&self.mapper), expected }
     }
 
@@ -190,7 +190,7 @@ impl Planned {
     pub fn prediction(&self) -> Prediction {
         let nodes = self.expected_nodes();
         let of = |source: &SourceOrigin| {
-            let rows = nodes.iter().find(|(known, _)| Arc::ptr_eq(known, &source.node)).map(|(_, rows)| *rows);
+            let rows = Expected::of(&nodes, &source.node).map(|known| known.rows);
             (source.number, KnownSource { rows, schema: Arc::clone(&source.schema) })
         };
         let sources = self.sources.iter().map(of).collect();
@@ -199,13 +199,13 @@ impl Planned {
         predict(&known, &self.cluster)
     }
 
-    fn expected_nodes(&self) -> Vec<(Physical, f64)> {
+    fn expected_nodes(&self) -> Vec<Expected> {
         expected::rows(&self.optimized, &self.physical, &ProviderStatistics, self.placed.ranks())
     }
 
-    fn rows_of_lines(&self, nodes: &[(Physical, f64)]) -> BTreeMap<(StageId, usize), f64> {
+    fn rows_of_lines(&self, nodes: &[Expected]) -> BTreeMap<(StageId, usize), f64> {
         let of = |origin: &LineOrigin| {
-            let (_, rows) = nodes.iter().find(|(node, _)| Arc::ptr_eq(node, &origin.node))?;
+            let rows = Expected::of(nodes, &origin.node)?.rows;
             let copies = origin.copied_by.map_or(1, |exchange| self.placed.input_ranks(exchange).len());
             Some(((origin.stage, origin.line), rows * copies as f64))
         };

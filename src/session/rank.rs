@@ -15,8 +15,8 @@ use bireme_engine::run::{RankContext, run};
 use bireme_engine::stage::{Pin, Sink};
 use bireme_engine::workers::Workers;
 use bireme_operators::island::{IslandRuntime, LeafSlicer};
-use bireme_planner::physical::wished_join;
-use bireme_planner::place::{FixedMapper, Mapper};
+use bireme_planner::physical::wished_mapper;
+use bireme_planner::place::Mapper;
 use bireme_planner::stage::{IslandWorld, NativeWorld};
 use bireme_planner::{Delivery, Goal, Planned, Planner};
 use datafusion::execution::{SessionState, TaskContext};
@@ -118,8 +118,8 @@ impl Rank {
             slicer: Arc::clone(&self.slicer),
             native: self.native.clone(),
         };
-        let mapper: Arc<dyn Mapper> = match wished_join(state.config_options()) {
-            Some(way) => Arc::new(FixedMapper::joins(way)),
+        let mapper: Arc<dyn Mapper> = match wished_mapper(state.config_options()) {
+            Some(mapper) => Arc::new(mapper),
             None => Arc::clone(&self.mapper),
         };
         let cluster = self.cluster.clone();

@@ -21,7 +21,7 @@ use join_modes::JoinModes;
 use native_first::ForIslands;
 pub(crate) use native_first::{plan_natively, wants_order};
 use settings::PlanningOptions;
-pub use settings::wished_join;
+pub use settings::wished_mapper;
 pub(crate) use settings::{finds_contractions, wished_cut};
 pub use user_layout::LayoutExec;
 use user_layout::UserLayouts;

@@ -8,7 +8,7 @@ use bireme_operators::graph::Cutting;
 use datafusion::common::config::{ConfigExtension, ConfigField, ConfigOptions, Visit};
 use datafusion::common::{DataFusionError, Result, extensions_options};
 
-use crate::place::JoinWay;
+use crate::place::{FixedMapper, JoinWay};
 
 extensions_options! {
     /// How the plan at hand is made; set anew for every plan.
@@ -18,6 +18,8 @@ extensions_options! {
         /// How the sides of joins between ranks meet, where that gives the right answer: `auto` (by cost), `in place`, `shuffle`,
         /// `broadcast`, `move build side` or `move probe side`
         pub joins: JoinWish, default = JoinWish::default()
+        /// Over how many lanes rows come together that are grouped, at the most one a rank: `auto` (as costs least) or a number
+        pub group_lanes: LanesWish, default = LanesWish::default()
         /// Whether a join with the sum of a product over its rows may run as a product of tensors
         pub contractions: bool, default = true
         /// How the edges of a graph are cut between ranks: `auto` (as costs least), `1d` (an edge is with its target) or `2d` (on a grid
@@ -51,6 +53,33 @@ impl FromStr for JoinWish {
 impl fmt::Display for JoinWish {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.map_or("auto", JoinWay::short))
+    }
+}
+
+/// What `SET bireme.group_lanes` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LanesWish(Option<usize>);
+
+impl FromStr for LanesWish {
+    type Err = DataFusionError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if text.trim().eq_ignore_ascii_case("auto") {
+            return Ok(Self(None));
+        }
+        let lanes = text.trim().parse().ok().filter(|&lanes| lanes > 0).ok_or_else(|| {
+            DataFusionError::Configuration(format!("bireme.group_lanes = '{text}': a number from 1 on, or `auto`"))
+        })?;
+        Ok(Self(Some(lanes)))
+    }
+}
+
+impl fmt::Display for LanesWish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(lanes) => write!(f, "{lanes}"),
+            None => f.write_str("auto"),
+        }
     }
 }
 
@@ -90,11 +119,13 @@ macro_rules! field_of_text {
     };
 }
 
-field_of_text!(JoinWish, CutWish);
+field_of_text!(JoinWish, LanesWish, CutWish);
 
-/// How a user wants joins to meet, if they said so in SQL.
-pub fn wished_join(config: &ConfigOptions) -> Option<JoinWay> {
-    config.extensions.get::<PlanningOptions>().and_then(|options| options.joins.0)
+/// What a user wants of plans, if they said so in SQL.
+pub fn wished_mapper(config: &ConfigOptions) -> Option<FixedMapper> {
+    let options = config.extensions.get::<PlanningOptions>()?;
+    let (way, lanes) = (options.joins.0, options.group_lanes.0);
+    (way.is_some() || lanes.is_some()).then(|| FixedMapper::new(way, lanes))
 }
 
 /// How the edges of graphs are cut between ranks.

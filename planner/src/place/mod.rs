@@ -1,4 +1,5 @@
-//! Decides what a plan leaves open: how the sides of joins meet, and on which rank each lane runs.
+//! Decides what a plan leaves open: how the sides of joins meet, over how many lanes rows are grouped, and on which rank each lane
+//! runs.
 //!
 //! | mapper | decides |
 //! |---|---|
@@ -10,6 +11,7 @@
 pub(crate) mod cost;
 mod fixed;
 mod join;
+mod lanes;
 pub(crate) mod predict;
 mod random;
 mod recording;
@@ -21,6 +23,7 @@ use bireme_engine::stage::{Pin, StageGraph};
 
 pub use fixed::FixedMapper;
 pub use join::{JoinDecision, JoinInput, JoinSide, JoinWay, cheapest, costs};
+pub use lanes::{LanesDecision, LanesInput, cheapest_lanes, lanes_costs};
 pub use predict::{Prediction, StageTime};
 pub use random::RandomMapper;
 pub use recording::RecordingMapper;
@@ -31,6 +34,11 @@ pub trait Mapper: Debug + Send + Sync {
     /// How the sides of a join meet: one of `input.ways`.
     fn join(&self, input: &JoinInput<'_>) -> JoinDecision {
         cheapest(input)
+    }
+
+    /// Over how many lanes rows come together by their keys: at least one, at most one a rank.
+    fn lanes(&self, input: &LanesInput<'_>) -> LanesDecision {
+        cheapest_lanes(input)
     }
 
     /// A rank for each lane of each stage; pinned lanes get the rank they are pinned to.
@@ -77,6 +85,13 @@ impl Decision {
     pub(crate) fn join(about: String, way: JoinWay, costs: Vec<(JoinWay, f64)>) -> Self {
         let costs = costs.into_iter().map(|(way, cost)| (way.to_string(), cost)).collect();
         Self { about, chosen: way.to_string(), costs }
+    }
+
+    /// Over how many lanes rows come together.
+    pub(crate) fn lanes(about: String, lanes: usize, costs: Vec<(usize, f64)>) -> Self {
+        let name = |lanes: usize| if lanes == 1 { "1 lane".to_owned() } else { format!("{lanes} lanes") };
+        let costs = costs.into_iter().map(|(lanes, cost)| (name(lanes), cost)).collect();
+        Self { about, chosen: name(lanes), costs }
     }
 }
 

@@ -1,8 +1,8 @@
-//! Places lanes, and has joins meet, at random, to prove that placement never changes an answer.
+//! Places lanes, draws how many there are, and has joins meet, at random, to prove that placement never changes an answer.
 
 use bireme_engine::stage::{Pin, StageGraph};
 
-use super::{JoinDecision, JoinInput, Mapper};
+use super::{JoinDecision, JoinInput, LanesDecision, LanesInput, Mapper};
 
 /// Draws a rank for every free lane; the same seed gives the same placement on every rank.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +27,11 @@ impl Mapper for RandomMapper {
             1 => decision.open(0),
             _ => decision.open(1 << 20),
         }
+    }
+
+    fn lanes(&self, input: &LanesInput<'_>) -> LanesDecision {
+        let mut state = self.seed.rotate_left(32).wrapping_add(input.number as u64);
+        LanesDecision::new(1 + (splitmix(&mut state) % input.cluster.ranks() as u64) as usize, Vec::new())
     }
 
     fn place(&self, graph: &StageGraph, ranks: usize) -> Vec<Vec<usize>> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bireme_engine::stage::StageGraph;
 use parking_lot::Mutex;
 
-use super::{Decision, JoinDecision, JoinInput, Mapper, costs};
+use super::{Decision, JoinDecision, JoinInput, LanesDecision, LanesInput, Mapper, costs, lanes_costs};
 
 /// Writes down what another mapper decides, with what the ways it rejected would have cost. Clones share the list.
 #[derive(Clone, Debug)]
@@ -31,6 +31,13 @@ impl Mapper for RecordingMapper {
         let decision = self.inner.join(input);
         let costs = if decision.costs.is_empty() { costs(input) } else { decision.costs.clone() };
         self.log.lock().push(Decision::join(format!("join {}", input.number), decision.way, costs));
+        decision
+    }
+
+    fn lanes(&self, input: &LanesInput<'_>) -> LanesDecision {
+        let decision = self.inner.lanes(input);
+        let costs = if decision.costs.is_empty() { lanes_costs(input) } else { decision.costs.clone() };
+        self.log.lock().push(Decision::lanes(format!("groups {}", input.number), decision.lanes, costs));
         decision
     }
 

@@ -75,6 +75,8 @@ pub struct ColumnEstimate {
     pub ndv: f64,
     /// Distinct values there were before filters on other columns.
     pub domain: f64,
+    /// More distinct values than this it cannot have, NULL aside, whatever filters and joins do; infinite if that is not known.
+    pub most: f64,
     /// Whether `domain` is known rather than guessed.
     pub certain: bool,
     /// Lowest value.

@@ -75,7 +75,7 @@ impl Builder {
             return self.fused_sort(sort).map(|fused| Some(fused.into()));
         }
         if let Some(aggregate) = node.downcast_ref::<AggregateExec>() {
-            return self.fused_aggregate(aggregate);
+            return self.fused_aggregate(node, aggregate);
         }
         if let Some(join) = Join::of(node) {
             let part = self.fused_join(&join)?;
@@ -172,7 +172,7 @@ impl Builder {
                 let fused = if fused.lanes.len() == 1 {
                     self.by_hash(fused, keys, vec![Pin::Free; self.ranks])?
                 } else {
-                    self.together(fused, keys)?
+                    self.together(fused, keys, self.most_expected(repartition.input()), &by_keys(keys))?
                 };
                 Ok(Some(fused.into()))
             }
@@ -253,21 +253,22 @@ impl Builder {
         Ok(fused)
     }
 
-    fn fused_aggregate(&mut self, node: &AggregateExec) -> Result<Option<Part>> {
+    fn fused_aggregate(&mut self, whole: &Node, node: &AggregateExec) -> Result<Option<Part>> {
         if !groups_natively(node) {
             return Ok(None);
         }
         match node.mode() {
             PlannedMode::Single | PlannedMode::SinglePartitioned => {
                 let fused = self.visit_where_it_lies(node.input())?;
-                let fused = self.together(fused, &group_keys(node))?;
+                let keys = group_keys(node);
+                let fused = self.together(fused, &keys, self.most_expected(node.input()), &by_keys(&keys))?;
                 let slot = self.slot();
                 let mut fused = fused.group(node, &node.input_schema(), AggregateMode::Single, slot)?;
                 fused.schema = node.schema();
                 Ok(Some(fused.into()))
             }
             PlannedMode::Final | PlannedMode::FinalPartitioned => match partial_below(node) {
-                Some(partial) if groups_natively(partial) => self.fused_two_phases(node, partial),
+                Some(partial) if groups_natively(partial) => self.fused_two_phases(whole, node, partial),
                 _ => Ok(None),
             },
             // Its states are DataFusion's: whoever reads them is an island.
@@ -276,15 +277,21 @@ impl Builder {
     }
 
     /// A final aggregation over a partial one.
-    fn fused_two_phases(&mut self, node: &AggregateExec, partial: &AggregateExec) -> Result<Option<Part>> {
+    fn fused_two_phases(
+        &mut self,
+        whole: &Node,
+        node: &AggregateExec,
+        partial: &AggregateExec,
+    ) -> Result<Option<Part>> {
         let fused = self.visit_fused(partial.input())?;
+        let (rows, groups) = (self.most_expected(partial.input()), self.most_expected(whole));
         let input = partial.input_schema();
         let keys = group_keys(partial);
         let slot = self.slot();
         let are_together = self.are_together(&fused, &keys)?;
         let mut grouped = if are_together || is_distinct(partial) {
             // Equal values of one group must meet: the rows themselves are sent, by key.
-            let fused = self.together(fused, &keys)?;
+            let fused = self.together(fused, &keys, rows, &by_keys(&keys))?;
             fused.group(partial, &input, AggregateMode::Single, slot)?
         } else {
             let mut fused = fused.group(partial, &input, AggregateMode::Partial, slot)?;
@@ -295,7 +302,10 @@ impl Builder {
             let states = states.map(|(place, data_type)| Field::new(format!("state_{place}"), data_type.clone(), true));
             fused.schema = Arc::new(Schema::new(states.collect::<Vec<_>>()));
             let key = |place: usize| Arc::new(Column::new(&format!("state_{place}"), place)) as Arc<dyn PhysicalExpr>;
-            let fused = self.together(fused, &(0..keys.len()).map(key).collect::<Vec<_>>())?;
+            // Each rank has each group once at most.
+            let sent = groups.map(|groups| (groups * fused.lanes.len() as f64).min(rows.unwrap_or(f64::INFINITY)));
+            let states = (0..keys.len()).map(key).collect::<Vec<_>>();
+            let fused = self.together(fused, &states, sent, &by_keys(&keys))?;
             let slot = self.slot();
             fused.regroup(&spec, slot)
         };
@@ -412,6 +422,16 @@ impl Builder {
 /// What an aggregation groups by.
 fn group_keys(node: &AggregateExec) -> Vec<Arc<dyn PhysicalExpr>> {
     node.group_expr().expr().iter().map(|(key, _)| Arc::clone(key)).collect()
+}
+
+/// What is grouped, for people.
+fn by_keys(keys: &[Arc<dyn PhysicalExpr>]) -> String {
+    format!("groups by {}", listed(keys))
+}
+
+/// Expressions for people.
+pub(super) fn listed(exprs: &[Arc<dyn PhysicalExpr>]) -> String {
+    exprs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 pub(super) fn reads_unknown(expr: &Arc<dyn PhysicalExpr>) -> bool {

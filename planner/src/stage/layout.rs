@@ -16,13 +16,22 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use super::fused::reads_unknown;
 use super::{Builder, Part};
 use crate::fuse::{Fused, RowLayout, lower};
+use crate::place::cost::row_bytes;
+use crate::place::{Decision, JoinSide, LanesDecision, LanesInput};
 
 type Node = Arc<dyn ExecutionPlan>;
 type Physical = Arc<dyn PhysicalExpr>;
 
 impl Builder {
-    /// Rows that are equal in `keys` in one lane: as they are if they are so, else by the hash of all keys.
-    pub(super) fn together(&mut self, fused: Fused, keys: &[Physical]) -> Result<Fused> {
+    /// Rows that are equal in `keys` in one lane: as they are if they are so, else by the hash of all keys, over as many lanes as the
+    /// mapper says. `rows` are expected to be sent.
+    pub(super) fn together(
+        &mut self,
+        fused: Fused,
+        keys: &[Physical],
+        rows: Option<f64>,
+        about: &str,
+    ) -> Result<Fused> {
         if fused.lanes.len() == 1 {
             return Ok(fused);
         }
@@ -32,8 +41,16 @@ impl Builder {
         if self.are_together(&fused, keys)? {
             return Ok(fused);
         }
-        let lanes = vec![Pin::Free; self.ranks];
-        self.by_hash(fused, keys, lanes)
+        let sent = JoinSide::new(rows, row_bytes(&fused.types), fused.lanes.len());
+        let LanesDecision { lanes, costs, .. } =
+            self.mapper.lanes(&LanesInput::new(self.groupings, &self.cluster, sent, self.gathered));
+        self.groupings += 1;
+        let lanes = lanes.clamp(1, self.ranks);
+        self.decisions.push(Decision::lanes(about.to_owned(), lanes, costs));
+        if lanes == 1 {
+            return self.gathered(fused);
+        }
+        self.by_hash(fused, keys, vec![Pin::Free; lanes])
     }
 
     /// Whether rows that are equal in `keys` are in one lane; whoever asks counts on it.

@@ -65,10 +65,11 @@ use datafusion::physical_plan::{Distribution, ExecutionPlan, ExecutionPlanProper
 
 pub use collected::replicates_collected_side;
 
+use crate::expected::Expected;
 use crate::fuse::{Fused, MorselLeaf};
 use crate::physical::{ContractionExec, GraphExec, LayoutExec};
 use crate::place::{Decision, Mapper};
-use crate::plan::Goal;
+use crate::plan::{Delivery, Goal};
 
 /// What the bodies of islands need when they run.
 #[derive(Clone, Debug)]
@@ -109,8 +110,8 @@ pub struct Job {
     pub cluster: Cluster,
     /// Decides what is left open.
     pub mapper: Arc<dyn Mapper>,
-    /// How many rows nodes of the plan are expected to yield over all ranks, as far as anything is known.
-    pub expected: Vec<(Arc<dyn ExecutionPlan>, f64)>,
+    /// How many rows nodes of the plan are expected to yield, as far as anything is known.
+    pub expected: Vec<Expected>,
 }
 
 /// A plan in stages.
@@ -169,6 +170,8 @@ pub fn build(plan: &Arc<dyn ExecutionPlan>, goal: &Goal, job: Job, world: Island
         mapper,
         expected,
         joins: 0,
+        groupings: 0,
+        gathered: goal.delivery != Delivery::Lanes,
         adaptive: Vec::new(),
         decisions: Vec::new(),
         programs: BTreeMap::new(),
@@ -237,9 +240,13 @@ struct Builder {
     ranks: usize,
     cluster: Cluster,
     mapper: Arc<dyn Mapper>,
-    expected: Vec<(Arc<dyn ExecutionPlan>, f64)>,
+    expected: Vec<Expected>,
     /// Joins between ranks so far.
     joins: usize,
+    /// Places so far where rows come together by keys.
+    groupings: usize,
+    /// Whether the rows of the plan come to one place.
+    gathered: bool,
     adaptive: Vec<meet::Open>,
     decisions: Vec<Decision>,
     programs: BTreeMap<StageId, Arc<Program>>,
@@ -270,7 +277,10 @@ impl Builder {
 
     fn visit_unshared(&mut self, node: &Arc<dyn ExecutionPlan>) -> Result<Part> {
         if let Some(layout) = node.downcast_ref::<LayoutExec>() {
-            return self.visit_unshared(&layout.exchange().map_err(from_datafusion)?);
+            let exchange = layout.exchange().map_err(from_datafusion)?;
+            let part = self.visit_unshared(&exchange)?;
+            // Whoever asked for a layout may keep it, also of what only an island can make.
+            return if self.world.native.is_some() { self.visited(part, &exchange).map(Part::from) } else { Ok(part) };
         }
         if let Some(contraction) = node.downcast_ref::<ContractionExec>() {
             return self.contraction(contraction);
@@ -291,7 +301,13 @@ impl Builder {
 
     /// How many rows a node is expected to yield.
     fn expected(&self, node: &Arc<dyn ExecutionPlan>) -> Option<f64> {
-        self.expected.iter().find(|(known, _)| Arc::ptr_eq(known, node)).map(|(_, rows)| *rows)
+        Expected::of(&self.expected, node).map(|known| known.rows)
+    }
+
+    /// How many rows a node yields if nothing is guessed of how many groups there are. Whether rows are few must not depend on such a
+    /// guess: what is wrongly thought to be little ends on one rank.
+    fn most_expected(&self, node: &Arc<dyn ExecutionPlan>) -> Option<f64> {
+        Expected::of(&self.expected, node).map(|known| known.most)
     }
 
     /// The node and what is below it in lanes that an island can read.

@@ -62,6 +62,24 @@ fn a_join_of_tables_that_are_kept_by_its_key_moves_nothing() {
     assert_eq!(compare::difference(&rows(&by_key), &rows(&alone.sql(expected).unwrap()), false), None);
 }
 
+/// Rows that no native stage can make, and more threads than ranks.
+#[test]
+fn rows_of_islands_are_kept_by_a_key_too() {
+    let session = Session::builder().threads(6).local_ranks(3).build().unwrap();
+    let keep = |rows: usize, what: &str| {
+        let query = format!("SELECT value AS k, {what} AS v FROM generate_series(1, {rows})");
+        session.sql(&query).unwrap().repartition([col("k")]).unwrap().persist().unwrap()
+    };
+    let (left, right) = (keep(2000, "value % 7").alias("a").unwrap(), keep(3000, "value * 2").alias("b").unwrap());
+    let joined = left.join(&right, JoinType::Inner, ["a.k"], ["b.k"]).unwrap();
+    let text = joined.explain().unwrap();
+    assert!(text.contains("in place"), "{text}");
+    assert_eq!(sent(&session, || drop(joined.collect_local().unwrap())), 0, "{text}");
+    let sums = joined.group_by([]).unwrap().agg([sum(col("b.v")), count_star()]).unwrap();
+    let expected = session.sql("SELECT CAST(4002000 AS BIGINT), CAST(2000 AS BIGINT)").unwrap();
+    assert_eq!(compare::difference(&rows(&sums), &rows(&expected), false), None);
+}
+
 #[test]
 fn one_kept_side_is_enough_to_move_only_the_other() {
     let session = with_tables(session(3).build().unwrap());
@@ -111,6 +129,62 @@ fn however_joins_meet_the_answers_are_the_same() {
     }
 }
 
+#[test]
+fn over_however_many_lanes_groups_come_together_the_answers_are_the_same() {
+    let queries = [
+        "SELECT g, COUNT(*) AS n, SUM(v) AS s FROM skewed GROUP BY g ORDER BY g",
+        "SELECT g, COUNT(DISTINCT k) AS n FROM skewed GROUP BY g",
+        "SELECT k, g, row_number() OVER (PARTITION BY g ORDER BY k, v) AS n FROM skewed WHERE v % 50 = 0",
+        // Two groupings that meet, with a third above them.
+        "SELECT a.n % 3 AS c, COUNT(*) AS m FROM (SELECT k, COUNT(*) AS n FROM skewed GROUP BY k) a
+         JOIN (SELECT k, MIN(name) AS name FROM names GROUP BY k) b ON a.k = b.k GROUP BY a.n % 3",
+        // One that meets a table that has to come to it.
+        "SELECT b.g, SUM(a.n) AS n FROM (SELECT k, COUNT(*) AS n FROM skewed GROUP BY k) a
+         RIGHT JOIN holes b ON a.k = b.k GROUP BY b.g",
+        "SELECT g, n FROM (SELECT g, COUNT(*) AS n FROM names GROUP BY g UNION ALL SELECT g, COUNT(*) FROM holes GROUP BY g)",
+        "SELECT g FROM skewed INTERSECT SELECT g FROM holes",
+    ];
+    let alone = with_tables(Session::builder().threads(2).build().unwrap());
+    for lanes in [1, 2, 3, 4, 9] {
+        let session = with_tables(session(4).mapper(FixedMapper::lanes(lanes)).build().unwrap());
+        for query in queries {
+            let frame = session.sql(query).unwrap();
+            let text = frame.explain().unwrap();
+            let name = if lanes == 1 { "1 lane".to_owned() } else { format!("{} lanes", lanes.min(4)) };
+            assert!(text.contains(&format!(": {name}")), "{text}");
+            let difference = compare::difference(&rows(&frame), &rows(&alone.sql(query).unwrap()), false);
+            assert_eq!(difference, None, "{query}\n{text}");
+        }
+        // What is kept in few lanes is all there, and can be grouped again.
+        session.sql("CREATE TABLE kept AS SELECT k, g, COUNT(*) AS n FROM skewed GROUP BY k, g").unwrap();
+        let again = "SELECT k, SUM(n) AS n FROM {} GROUP BY k";
+        let (kept, whole) = (again.replace("{}", "kept"), again.replace("{}", "(SELECT k, 1 AS n FROM skewed)"));
+        let difference =
+            compare::difference(&rows(&session.sql(&kept).unwrap()), &rows(&alone.sql(&whole).unwrap()), false);
+        assert_eq!(difference, None);
+    }
+}
+
+#[test]
+fn few_groups_come_to_one_lane_and_save_a_stage() {
+    let session = with_tables(session(4).build().unwrap());
+    session.sql("CREATE TABLE few AS SELECT * FROM names WHERE k % 100 = 0").unwrap();
+    let query = "SELECT g, COUNT(*) AS n FROM (SELECT DISTINCT g, k % 2 AS odd FROM few) GROUP BY g ORDER BY g";
+    let stages = |text: &str| text.lines().filter(|line| line.starts_with('s') && line.contains(" lanes")).count();
+    let plan = || session.sql(query).unwrap().explain().unwrap();
+    let few = plan();
+    assert!(few.contains("1 lane ") && few.contains("rejected: 2 lanes"), "{few}");
+    session.sql("SET bireme.group_lanes = 4").unwrap();
+    let many = plan();
+    assert!(many.contains(": 4 lanes") && stages(&many) > stages(&few), "{few}\n{many}");
+    // Groups of which there are many, and those of tables that are kept, are made by all ranks.
+    session.sql("SET bireme.group_lanes = auto").unwrap();
+    let all = session.sql("SELECT k, COUNT(*) FROM skewed GROUP BY k").unwrap().explain().unwrap();
+    assert!(all.contains("groups by k@0: 4 lanes"), "{all}");
+    let error = session.sql("SET bireme.group_lanes = 0").unwrap_err().to_string();
+    assert!(error.contains("a number from 1 on"), "{error}");
+}
+
 /// Rows that each rank reads in the stages that probe, as EXPLAIN ANALYZE shows them.
 fn rows_in(text: &str, stage: &str) -> Vec<u64> {
     let lines = text.lines().filter(|line| line.starts_with(&format!("{stage} rank")));
@@ -153,6 +227,9 @@ fn what_was_decided_is_recorded_and_shown() {
     let text = session.sql("SELECT COUNT(*) FROM names a JOIN skewed b ON a.k = b.k").unwrap().explain().unwrap();
     let decisions = recorder.take();
     assert!(decisions.iter().any(|decision| decision.costs.len() > 1), "{decisions:?}");
+    drop(session.sql("SELECT g, COUNT(*) FROM names GROUP BY g").unwrap().explain().unwrap());
+    let groups = recorder.take();
+    assert!(groups.iter().any(|decision| decision.about == "groups 0" && decision.costs.len() > 1), "{groups:?}");
     assert!(text.contains("== mapper ==") && text.contains("rejected:") && text.contains("predicted: "), "{text}");
     // SQL can say it, too.
     session.sql("SET bireme.joins = 'broadcast'").unwrap();

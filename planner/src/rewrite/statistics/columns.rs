@@ -26,9 +26,10 @@ pub(super) fn table(statistics: Option<Statistics>, fields: &Fields) -> Estimate
     let rows = known.map_or(UNKNOWN_ROWS, |&rows| rows as f64);
     let described = statistics.as_ref().map_or(&[][..], |known| known.column_statistics.as_slice());
     let describe = |(place, field): (usize, &FieldRef)| {
-        described
-            .get(place)
-            .map_or_else(|| unknown(rows, field.data_type()), |column| column_of(column, rows, field.data_type()))
+        let unknown = || unknown(rows, field.data_type());
+        let mut column = described.get(place).map_or_else(unknown, |column| column_of(column, rows, field.data_type()));
+        column.most = column.most.min(known.map_or(f64::INFINITY, |_| rows.max(1.0)));
+        column
     };
     Estimate { rows, columns: fields.iter().enumerate().map(describe).collect() }
 }
@@ -39,6 +40,7 @@ pub(super) fn unknown(rows: f64, data_type: &DataType) -> ColumnEstimate {
     ColumnEstimate {
         ndv: values.min(rows).max(1.0),
         domain: rows.max(1.0),
+        most: if matches!(data_type, DataType::Boolean) { 2.0 } else { f64::INFINITY },
         certain: false,
         min: None,
         max: None,
@@ -60,11 +62,16 @@ fn column_of(column: &ColumnStatistics, rows: f64, data_type: &DataType) -> Colu
     if let Some(values) = min.zip(max).and_then(|(min, max)| Values::between(min, max)) {
         let (count, certain) = values.among(filled);
         (estimate.ndv, estimate.domain, estimate.certain) = (count, count, certain);
+        // Between two texts are many others.
+        if min.is_none_or(|min| min.try_as_str().is_none()) {
+            estimate.most = estimate.most.min(values.most());
+        }
     }
     if let Some(&distinct) = column.distinct_count.get_value() {
         let distinct = (distinct as f64).clamp(1.0, filled);
         let exact = column.distinct_count.is_exact().unwrap_or(false);
         (estimate.ndv, estimate.domain, estimate.certain) = (distinct, distinct, exact);
+        estimate.most = if exact { distinct } else { estimate.most };
     }
     estimate
 }
@@ -101,6 +108,12 @@ impl Values {
             _ => f64::INFINITY,
         };
         Some(Self::Measured(steps))
+    }
+
+    /// All that there is room for.
+    fn most(&self) -> f64 {
+        let (Self::Numbered(values) | Self::Measured(values) | Self::Code(values)) = *self;
+        values
     }
 
     /// How many there are among so many rows, and whether that is certain.

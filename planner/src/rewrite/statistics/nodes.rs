@@ -1,6 +1,7 @@
 //! The estimate of each kind of node from those of its inputs.
 
 use arrow::datatypes::DataType;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, DFSchema, JoinType};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, FetchType, Filter, Join, Limit, LogicalPlan, TableScan};
@@ -110,6 +111,10 @@ impl Estimator<'_> {
         let combinations: f64 = places.iter().filter_map(|&place| input.columns.get(place)).map(|c| c.ndv).product();
         computed.ndv = computed.ndv.min(combinations).max(1.0);
         computed.domain = computed.domain.min(combinations).max(1.0);
+        // NULL counts, for what is computed of it may be a value. What is random has no bound, and subqueries are not looked into.
+        if !expr.is_volatile() && !has_subquery(expr) {
+            computed.most = places.iter().filter_map(|&place| input.columns.get(place)).map(|c| c.most + 1.0).product();
+        }
         computed
     }
 
@@ -131,6 +136,19 @@ impl Estimator<'_> {
             columns.extend(node.aggr_expr.iter().map(|expr| aggregates::output(expr, &input, schema, rows, &key)));
         }
         self.widened(Estimate { rows, columns }, &node.schema)
+    }
+
+    /// How many groups the columns of an aggregation leave room for, and how many rows are expected to be grouped (once for each
+    /// grouping set).
+    pub(crate) fn most_groups(&self, node: &Aggregate) -> (f64, f64) {
+        let input = self.plan(&node.input);
+        let (schema, source) = (node.input.schema(), self.source());
+        let (plain, sets) = match node.group_expr.as_slice() {
+            [Expr::GroupingSet(sets)] => (sets.distinct_expr(), 1 << sets.distinct_expr().len().min(16)),
+            exprs => (exprs.iter().collect::<Vec<_>>(), 1),
+        };
+        let values = plain.iter().map(|expr| self.expression(&input, expr, schema, source).most + 1.0);
+        (values.product(), (input.rows * f64::from(sets)).max(1.0))
     }
 
     fn limit(&self, limit: &Limit) -> Estimate {
@@ -224,6 +242,20 @@ fn within(mut column: ColumnEstimate, rows: f64) -> ColumnEstimate {
     column
 }
 
+fn has_subquery(expr: &Expr) -> bool {
+    let is_one = |expr: &Expr| {
+        matches!(
+            expr,
+            Expr::ScalarSubquery(_)
+                | Expr::InSubquery(_)
+                | Expr::Exists(_)
+                | Expr::SetComparison(_)
+                | Expr::OuterReferenceColumn(..)
+        )
+    };
+    expr.exists(|expr| Ok(is_one(expr))).unwrap_or(true)
+}
+
 fn groups(columns: &[ColumnEstimate], rows: f64) -> f64 {
     columns.iter().map(|column| column.ndv).product::<f64>().min(rows)
 }
@@ -248,6 +280,7 @@ fn union_of(first: Estimate, second: Estimate) -> Estimate {
     let both = |(a, b): (ColumnEstimate, ColumnEstimate)| ColumnEstimate {
         ndv: a.ndv.max(b.ndv),
         domain: a.domain.max(b.domain),
+        most: a.most + b.most,
         certain: false,
         min: pick(a.min, b.min, f64::min),
         max: pick(a.max, b.max, f64::max),

@@ -1,6 +1,7 @@
-//! The checks that run under `mpirun`: TPC-H against the oracle, the SQL suite, one copy of every side effect.
+//! The checks that run under `mpirun`: TPC-H against the oracle, the SQL suite, one copy of every side effect, tables that are
+//! kept.
 //!
-//! `mpirun -n 2 bireme-mpi-suite [tpch] [slt] [effects]`; every rank runs it all, rank 0 reports. Exits non-zero if a check
+//! `mpirun -n 2 bireme-mpi-suite [tpch] [slt] [effects] [kept]`; every rank runs it all, rank 0 reports. Exits non-zero if a check
 //! fails on any rank. `mpirun -n 2 bireme-mpi-suite failures` makes planning fail on rank 1, for its whole session;
 //! `mpirun -n 2 bireme-mpi-suite guests` uses MPI itself, and makes mistakes with it.
 #![allow(
@@ -16,7 +17,8 @@ mod guests;
 
 use std::process::ExitCode;
 
-use bireme::{Fault, Session};
+use bireme::Fault;
+use bireme::prelude::*;
 use bireme_tests::{compare, oracle, slt, tpch};
 
 fn main() -> ExitCode {
@@ -42,6 +44,9 @@ fn main() -> ExitCode {
     }
     if wants("effects") {
         effects(&mut checks);
+    }
+    if wants("kept") {
+        kept_tables(&mut checks);
     }
     if failing {
         planning_failure(&mut checks);
@@ -117,6 +122,30 @@ fn planning_failure(checks: &mut Checks) {
         other => Some(format!("expected the cause of rank 1, got {other:?}")),
     };
     checks.check("planning fails on rank 1", failure);
+}
+
+/// Tables that are kept by the key that they are joined on, and what is grouped by it, send nothing.
+fn kept_tables(checks: &mut Checks) {
+    let session = checks.session.clone();
+    let numbers = |rows: u64, what: &str| format!("SELECT value AS k, {what} AS v FROM generate_series(1, {rows})");
+    let keep = |query: &str| session.sql(query)?.repartition([col("k")])?.persist();
+    let run = || -> bireme::Result<Option<String>> {
+        let (left, right) = (keep(&numbers(20_000, "value % 7"))?, keep(&numbers(30_000, "value * 2"))?);
+        let joined = left.alias("a")?.join(&right.alias("b")?, JoinType::Inner, ["a.k"], ["b.k"])?;
+        let grouped = joined.group_by([col("a.k")])?.agg([sum(col("b.v")).alias("s")])?;
+        let before = session.progress().bytes_sent;
+        let rows = grouped.collect_local()?.iter().map(RecordBatch::num_rows).sum::<usize>();
+        let moved = session.progress().bytes_sent - before;
+        // Every rank has a part, and the parts are the whole.
+        let whole = grouped.group_by([])?.agg([sum(col("s")), count_star()])?.collect()?;
+        let wanted = session.sql("SELECT CAST(400020000 AS BIGINT) AS s, CAST(20000 AS BIGINT) AS n")?.collect()?;
+        let wrong = compare::difference(&whole, &wanted, false);
+        let idle = rows == 0 || rows >= 20_000;
+        let plan = grouped.explain_analyze()?;
+        Ok(wrong.or((moved > 0 || idle).then(|| format!("{rows} rows here, {moved} bytes were sent\n{plan}"))))
+    };
+    let failure = run().unwrap_or_else(|error| Some(error.to_string()));
+    checks.check("kept tables", failure);
 }
 
 /// What must happen once for the whole job.
