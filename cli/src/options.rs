@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bireme::Device;
 use bireme::mapper::JoinWay;
 use bireme::prelude::{Error, Result, Session};
 use clap::Args;
@@ -32,6 +33,9 @@ pub(crate) struct EngineOptions {
     /// shuffle or broadcast [default: whatever costs least]
     #[arg(long, value_name = "WAY", value_parser = str::parse::<JoinWay>)]
     pub(crate) joins: Option<JoinWay>,
+    /// What runs kernels: auto, cpu, gpu, or emulated, an emulation of a GPU for tests [default: auto, which is the CPU for now]
+    #[arg(long, value_name = "DEVICE", value_parser = str::parse::<Device>)]
+    pub(crate) device: Option<Device>,
     /// Seconds that a rank waits for another that gives no sign of life before it ends with an error [default: 600]
     #[arg(long, value_name = "SECONDS", value_parser = parse_count)]
     pub(crate) timeout: Option<usize>,
@@ -61,6 +65,9 @@ impl EngineOptions {
         }
         if let Some(way) = self.joins {
             builder = builder.joins(way);
+        }
+        if let Some(device) = self.device {
+            builder = builder.device(device);
         }
         if let Some(ranks) = self.ranks {
             builder = builder.local_ranks(ranks);

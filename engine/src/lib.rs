@@ -9,6 +9,7 @@ pub mod budget;
 pub mod cancel;
 pub mod comm;
 pub mod control;
+pub mod device;
 pub mod error;
 pub mod exchange;
 pub mod feedback;

@@ -12,6 +12,7 @@
 //! strides; and leaves in one fixed order, so that a sum has the same bits on any number of threads and ranks.
 
 mod body;
+mod device;
 mod dtype;
 mod fold;
 mod kernels;
@@ -35,6 +36,7 @@ mod tests;
 mod tile;
 
 pub use body::{ArrayBody, ByName, message_schema};
+pub use device::Accelerator;
 pub use dtype::{DType, Native, Scalar};
 pub use fold::{Fold, Leaves, rows_of_a_leaf};
 pub use leaf::result;

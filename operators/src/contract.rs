@@ -41,6 +41,8 @@ mod ttv;
 mod view;
 
 pub use element::{Element, Epilogue};
+pub use float::ALONE;
+pub use gemm::DENSE;
 pub use groups::Kernel;
 pub(crate) use integer::{Integer, Wide};
 pub use network::contract;

@@ -12,15 +12,13 @@ use bireme_engine::stage::{
     Exchange, ExchangeId, Feed, Output, Pin, PlacedPlan, Route, Stage, StageGraph, StageId, StageInput,
 };
 use bireme_operators::array::{ArrayBody, ByName, Segment, Store, Tile, message_schema};
+use bireme_operators::contract::ALONE;
 use bireme_planner::array::{ArrayPlan, Entry, Keep, Op, Places, Sketch, lower};
 use bireme_planner::plan::Discard;
 
 use super::node::{Node, Ready, State};
 use super::{Array, Element};
 use crate::session::{Rank, Session};
-
-/// Work, in instructions on one element, that is not worth another thread's attention.
-const SMALL: u64 = 1 << 17;
 
 /// Plans that are kept; all are forgotten when there are more.
 const PLANS: usize = 512;
@@ -314,7 +312,8 @@ impl Session {
         let (mut stores, mut taken) = (Vec::with_capacity(ranks.len()), Vec::with_capacity(ranks.len()));
         for (at, (rank, plan)) in ranks.iter().zip(plans.iter()).enumerate() {
             let tiles = inputs.iter().map(|input| input.input(at)).collect::<Option<Vec<_>>>().ok_or_else(lost)?;
-            stores.push(Arc::new(Store::new(plan.slots, tiles, numbers.clone())));
+            let store = Store::new(plan.slots, tiles, numbers.clone()).on(rank.accelerator.clone());
+            stores.push(Arc::new(store));
             taken.push(Taken::new(rank, plan));
         }
         match (ranks, plans.as_slice(), stores.as_slice()) {
@@ -393,7 +392,8 @@ impl Taken {
 /// Runs a plan on the only rank: on this thread if that is the shortest way.
 fn run_alone(rank: &Rank, plan: &ArrayPlan, store: &Arc<Store>) -> Result<()> {
     rank.context.cancel.check()?;
-    if plan.work <= SMALL {
+    // Up to so much, no step calls a worker.
+    if plan.work <= ALONE as u64 {
         return plan.segments.iter().try_for_each(|segment| store.run(segment));
     }
     let workers = rank.workers().ok_or_else(|| Error::internal("a rank without workers"))?;

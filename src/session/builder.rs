@@ -1,6 +1,7 @@
 //! Settings of a session, and how it starts.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use bireme_engine::comm::local::LocalCommunicator;
 #[cfg(feature = "mpi")]
 use bireme_engine::comm::mpi::{MpiCommunicator, MpiOptions};
 use bireme_engine::control::{Control, DEFAULT_TIMEOUT};
+use bireme_engine::device::Device as EngineDevice;
 #[cfg(feature = "mpi")]
 use bireme_engine::error::ErrorKind;
 use bireme_engine::error::{Error, Result};
@@ -25,7 +27,7 @@ use bireme_engine::run::RankContext;
 use bireme_engine::scratch::Scratch;
 use bireme_engine::switchboard::Switchboard;
 use bireme_engine::workers::Workers;
-use bireme_operators::array::keep_no_memory;
+use bireme_operators::array::{Accelerator, keep_no_memory};
 use bireme_operators::errors::from_datafusion;
 use bireme_operators::island::IslandRuntime;
 use bireme_operators::{overflow, tensor};
@@ -60,6 +62,27 @@ pub enum Device {
     Auto,
     /// Only the CPU.
     Cpu,
+    /// A GPU for each rank, and the CPU for what has no kernel yet: so far that is all but element-wise work on arrays.
+    Gpu,
+    /// As [`Device::Gpu`], on an emulation of one that compiles the same kernels with the system's C++ compiler: for tests.
+    Emulated,
+}
+
+impl FromStr for Device {
+    type Err = Error;
+
+    /// Reads `auto`, `cpu`, `gpu` and `emulated`.
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "gpu" => Ok(Self::Gpu),
+            "emulated" => Ok(Self::Emulated),
+            _ => {
+                Err(Error::user(format!("no device is called `{text}`; there are `auto`, `cpu`, `gpu` and `emulated`")))
+            }
+        }
+    }
 }
 
 /// Failures that tests bring about.
@@ -273,6 +296,7 @@ impl SessionBuilder {
             progress: &progress,
             activity: &activity,
             here,
+            gpus: machine.gpus.len(),
             timeout,
         };
         // A plan that is only looked at needs no lane for each thread of a machine that is not there.
@@ -404,6 +428,8 @@ struct Start<'a> {
     progress: &'a Progress,
     activity: &'a Activity,
     here: usize,
+    /// GPUs of this host.
+    gpus: usize,
     timeout: Duration,
 }
 
@@ -448,8 +474,21 @@ impl Start<'_> {
             native: Some(NativeWorld { workers, leaves }),
             mapper,
             cluster: self.cluster.clone(),
+            accelerator: self.accelerator(number)?,
             planning_fails: self.builder.fault == Some(Fault::Planning(number)),
         })
+    }
+}
+
+impl Start<'_> {
+    /// What a rank runs kernels on; ranks of one host take its GPUs in turn.
+    fn accelerator(&self, rank: usize) -> Result<Option<Accelerator>> {
+        let device = match self.builder.device {
+            Device::Auto | Device::Cpu => return Ok(None),
+            Device::Emulated => EngineDevice::emulated()?,
+            Device::Gpu => EngineDevice::gpu(rank % self.gpus.max(1))?,
+        };
+        Ok(Some(Accelerator::new(device)))
     }
 }
 

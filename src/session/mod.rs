@@ -31,6 +31,7 @@ use bireme_engine::machine::{Cluster, Machine, Rates};
 use bireme_engine::metrics::Progress;
 use bireme_engine::peers::Peers;
 use bireme_engine::scratch::Scratch;
+use bireme_operators::array::Accelerator;
 use datafusion::prelude::SessionContext;
 use parking_lot::Mutex;
 
@@ -166,6 +167,13 @@ impl Session {
     /// What this machine is.
     pub fn machine(&self) -> &Machine {
         &self.inner.machine
+    }
+
+    /// What ran on the devices of this process's ranks, and what on the CPU instead, with the reasons; `None` without a device.
+    pub fn device_report(&self) -> Option<String> {
+        let reports = self.local_ranks().iter().filter_map(|rank| rank.accelerator.as_ref()).map(Accelerator::report);
+        let reports = reports.collect::<Vec<_>>();
+        (!reports.is_empty()).then(|| reports.join("\n"))
     }
 
     /// The machine of the whole job, as plans see it.

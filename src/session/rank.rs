@@ -14,6 +14,7 @@ use bireme_engine::metrics::RunReport;
 use bireme_engine::run::{RankContext, run};
 use bireme_engine::stage::{Pin, Sink};
 use bireme_engine::workers::Workers;
+use bireme_operators::array::Accelerator;
 use bireme_operators::island::{IslandRuntime, LeafSlicer};
 use bireme_planner::physical::wished_mapper;
 use bireme_planner::place::Mapper;
@@ -36,6 +37,8 @@ pub(crate) struct Rank {
     pub native: Option<NativeWorld>,
     pub mapper: Arc<dyn Mapper>,
     pub cluster: Cluster,
+    /// What runs kernels for it, if not the CPU.
+    pub accelerator: Option<Accelerator>,
     /// Tests make this rank's planning fail.
     pub planning_fails: bool,
 }

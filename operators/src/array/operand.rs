@@ -60,6 +60,14 @@ impl Operand {
         Ok(Self { data, offset, axes })
     }
 
+    pub(super) fn data(&self) -> &Buffer {
+        &self.data
+    }
+
+    pub(super) fn offset(&self) -> isize {
+        self.offset
+    }
+
     pub(super) fn axes(&self) -> &[(usize, isize)] {
         &self.axes
     }

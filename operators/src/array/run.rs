@@ -22,9 +22,7 @@ use super::memory::{Unwritten, unwritten};
 use super::operand::Operand;
 use super::program::{Loop, Reduction};
 use super::strip::{Compiled, STRIP, Scratch, Stores};
-
-/// Work, in instructions on one element, below which workers are not called.
-const ALONE: usize = 1 << 16;
+use crate::contract::ALONE;
 
 /// Work of a task.
 const TASK: usize = 1 << 18;

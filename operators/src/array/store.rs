@@ -7,11 +7,12 @@ use arrow::buffer::{Buffer, MutableBuffer};
 use bireme_engine::error::{Error, Result};
 use parking_lot::Mutex;
 
+use super::device::{Accelerator, Copies};
 use super::dtype::{DType, Native, Scalar, with_native};
 use super::leaf::result;
 use super::lines::along;
 use super::operand::Operand;
-use super::run::{Folded, Subtree, run, together};
+use super::run::{Folded, Ran, Subtree, run, together};
 use super::sparse_tile::{Input, SparseTile};
 use super::step::{Bound, FoldTo, Segment, Slot, Step};
 use super::sums::Sum;
@@ -26,6 +27,8 @@ pub struct Store {
     numbers: Vec<Scalar>,
     /// Bytes of elements that were given to other ranks.
     sent: AtomicU64,
+    /// Where loops run, if not on the CPU.
+    accelerator: Option<(Accelerator, Copies)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -46,7 +49,14 @@ impl Store {
         };
         let mut held = inputs.into_iter().map(|input| held(input.into())).collect::<Vec<_>>();
         held.resize(slots.max(held.len()), Held::Nothing);
-        Self { slots: Mutex::new(held), numbers, sent: AtomicU64::new(0) }
+        Self { slots: Mutex::new(held), numbers, sent: AtomicU64::new(0), accelerator: None }
+    }
+
+    /// Runs loops on a device, where they have a kernel.
+    #[must_use]
+    pub fn on(mut self, accelerator: Option<Accelerator>) -> Self {
+        self.accelerator = accelerator.map(|accelerator| (accelerator, Copies::default()));
+        self
     }
 
     /// The tile in a slot.
@@ -151,6 +161,7 @@ impl Store {
             }
             Step::Free(slots) => {
                 slots.iter().for_each(|&slot| self.put(slot, Held::Nothing));
+                self.accelerator.iter().for_each(|(_, copies)| copies.forget());
                 Ok(())
             }
         }
@@ -174,7 +185,14 @@ impl Store {
         let lost = |number: usize| Error::internal(format!("there is no number {number}"));
         let numbers = numbers.iter().map(|&number| self.numbers.get(number).copied().ok_or_else(|| lost(number)));
         let numbers = numbers.collect::<Result<Vec<_>>>()?;
-        let ran = run(looped, rows, &operands, &numbers)?;
+        let on_device = match &self.accelerator {
+            Some((device, copies)) => device.run(looped, rows, &operands, &numbers, copies)?,
+            None => None,
+        };
+        let ran = match on_device {
+            Some(stores) => Ran { stores, folds: Vec::new() },
+            None => run(looped, rows, &operands, &numbers)?,
+        };
         let types = looped.types();
         for ((&value, to), data) in looped.stores.iter().zip(stores).zip(ran.stores) {
             self.put_tile(to, types[value], data);

@@ -17,8 +17,8 @@ pub trait Float: Element + Add<Output = Self> + Mul<Output = Self> + AddAssign +
 /// Running sums of one dot product.
 pub const LANES: usize = 16;
 
-/// Below so many multiplications workers are not called.
-pub const ALONE: usize = 1 << 15;
+/// Up to so many multiplications workers are not called.
+pub const ALONE: usize = 1 << 16;
 
 /// Runs a product of two.
 pub fn product<T: Float>(job: &Job<'_, T>, out: &mut [T]) {

@@ -33,8 +33,11 @@ mod price {
     pub const EDGE: f64 = 4.0;
 }
 
-/// Below so many multiplications one GEMM is not shared between workers.
-const ALONE: usize = 1 << 20;
+/// How many multiplications of a GEMM take as long as one of other products, which memory bounds.
+pub const DENSE: usize = 16;
+
+/// Up to so many multiplications GEMMs are not shared between workers.
+const ALONE: usize = super::float::ALONE * DENSE;
 
 pub fn run<T: Float>(job: &Job<'_, T>, out: &mut [T]) {
     tune_library();
@@ -217,6 +220,9 @@ struct Plan {
 impl Plan {
     fn new(groups: &Groups) -> Self {
         let mut best = Plan { copied: [false; 3], chosen: [0; 3], cost: f64::INFINITY };
+        if is_plain(groups) {
+            return best;
+        }
         for choice in 0..8_u8 {
             let copied = [choice & 1 != 0, choice & 2 != 0, choice & 4 != 0];
             let mut plan = Plan { copied, ..best };
@@ -322,6 +328,16 @@ impl Plan {
             }
         }
     }
+}
+
+/// Whether one GEMM makes it all, and finds a stride of 1 in each array: nothing can be better.
+fn is_plain(groups: &Groups) -> bool {
+    let ([], [row], [column], [inner]) = (&groups.batch[..], &groups.rows[..], &groups.columns[..], &groups.inner[..])
+    else {
+        return false;
+    };
+    let near = |one: isize, other: isize| one.unsigned_abs().min(other.unsigned_abs()) <= 1;
+    near(row.left, inner.left) && near(column.right, inner.right) && near(row.out, column.out)
 }
 
 /// An operand's inner indices stay innermost in its copy if its neighbours lie along one of them: then it is copied in runs.

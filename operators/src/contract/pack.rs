@@ -14,7 +14,7 @@ const TILE: usize = 16;
 const BLOCK: usize = 256;
 
 /// Elements of a task.
-const TASK: usize = 1 << 15;
+const TASK: usize = super::float::ALONE;
 
 /// The elements at `data[origin + Σ index · left]`, row-major in the order of `axes`; only `extent` and `left` count.
 pub fn pack<T: Copy + Default + Send + Sync>(data: &[T], origin: isize, axes: &[Axis]) -> Vec<T> {

@@ -13,6 +13,7 @@ mod zarr;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use bireme::Device;
 use bireme::prelude::*;
 
 use fixture::{Case, cases, shown};
@@ -160,6 +161,40 @@ fn parted(got: &Elements, expected: &Elements) -> Option<String> {
 #[test]
 fn elementwise() {
     check("elementwise");
+}
+
+/// Kernels of element-wise work, as a GPU would run them: each is compiled, so only some cases are tried.
+#[test]
+fn element_wise_work_on_the_emulated_device() {
+    let session = match Session::builder().threads(1).device(Device::Emulated).build() {
+        Ok(session) => session,
+        Err(error) => return eprintln!("SKIPPED: {error}"),
+    };
+    let (mut inputs, mut failures) = (Inputs::default(), Vec::new());
+    for (name, each) in [("elementwise", 5), ("compositions", 17), ("views", 61)] {
+        let path = bireme_tests::root().join("tests/fixtures/arrays").join(name).with_extension("txt");
+        let text = std::fs::read_to_string(&path).unwrap();
+        for (number, case) in cases(&text).iter().enumerate().step_by(each) {
+            let got = computed(&session, &mut inputs, &case.words, false);
+            let failure = got.map_or_else(|error| Some(error.to_string()), |(got, ..)| case.difference(&got));
+            failures
+                .extend(failure.map(|why| format!("{name} line {}: {}\n    {why}", number + 1, case.words.join(" "))));
+        }
+    }
+    let report = session.device_report().unwrap();
+    eprintln!("{report}");
+    assert!(failures.is_empty(), "{} failed\n{}\n{report}", failures.len(), failures.join("\n"));
+    let loops = report.split(' ').next().and_then(|count| count.parse::<u64>().ok()).unwrap();
+    assert!(loops > 300, "{report}");
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_said() {
+    match Session::builder().device(Device::Gpu).build() {
+        Ok(session) => eprintln!("SKIPPED: there is a GPU: {}", session.device_report().unwrap()),
+        Err(error) => assert!(error.to_string().contains("CUDA") || error.to_string().contains("NVRTC"), "{error}"),
+    }
+    assert!("quantum".parse::<Device>().unwrap_err().to_string().contains("`emulated`"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bireme_engine::error::{Error, Result};
 use bireme_operators::array::{Bound, DType, Move, Region, Slot, Step, strides};
-use bireme_operators::contract::Einsum;
+use bireme_operators::contract::{DENSE, Einsum, Kernel, kernel};
 
 use super::{Lowering, shifted};
 use crate::array::affine::Affine;
@@ -116,8 +116,15 @@ impl Lowering<'_> {
             operands.push(shifted(bound, part.ranges()));
             shapes.push(part.shape());
         }
-        let letters = einsum.letters();
-        self.work += rounds.part(&letters, self.rank, round).len() as u64;
+        let multiplications = rounds.part(&einsum.letters(), self.rank, round).len();
+        let lists = shapes.iter().map(Vec::as_slice).collect::<Vec<_>>();
+        self.work += match kernel(&einsum, &lists)? {
+            Some(Kernel::Gemm) => {
+                let elements = |shape: &Vec<usize>| shape.iter().product::<usize>();
+                shapes.iter().map(elements).fold(multiplications / DENSE, usize::max)
+            }
+            _ => multiplications,
+        } as u64;
         Ok(Step::Contract {
             dtype: self.entry(running.number).dtype,
             shapes,
