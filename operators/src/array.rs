@@ -15,6 +15,7 @@ mod body;
 mod device;
 mod dtype;
 mod fold;
+mod folding;
 mod kernels;
 mod leaf;
 mod lines;

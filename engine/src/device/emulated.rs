@@ -92,6 +92,7 @@ impl Backend for Emulated {
     }
 
     fn load(&self, source: &Source) -> Result<Arc<dyn Loaded>> {
+        check_for_gpus(source)?;
         let calls = source.names().iter().map(|name| format!("BIREME_KERNEL({name})\n")).collect::<String>();
         let text = format!("{EMULATOR}\n{}\n{calls}", source.text());
         let key = format!("{}\n{}\n{text}", self.version, OPTIONS.join(" "));
@@ -111,6 +112,19 @@ impl Backend for Emulated {
     fn wait(&self) -> Result<()> {
         Ok(())
     }
+}
+
+/// Compiles a source for the GPUs that `$BIREME_CHECK_KERNELS_FOR` names as well (`sm_80,sm_90`): what the emulator takes need not be
+/// CUDA.
+fn check_for_gpus(source: &Source) -> Result<()> {
+    #[cfg(feature = "cuda")]
+    if let Ok(architectures) = std::env::var("BIREME_CHECK_KERNELS_FOR") {
+        for architecture in architectures.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            super::nvrtc::compile(source, architecture)?;
+        }
+    }
+    let _ = source;
+    Ok(())
 }
 
 fn layout(bytes: usize) -> Result<Layout> {

@@ -1,7 +1,7 @@
-//! Loops on a device: element-wise work as kernels.
+//! Loops on a device: element-wise work and folds of runs as kernels.
 //!
 //! What a loop stores comes back to the host, and stays on the device as long as the plan runs, for later loops that read it. What has no
-//! kernel yet (folds, random numbers) runs on the CPU; nothing is silent: [`Accelerator::report`] says how many loops ran where, and why.
+//! kernel yet (random numbers, folds of short rows, of places, or of axes before others) runs on the CPU; nothing is silent: [`Accelerator::report`] says how many loops ran where, and why.
 
 mod source;
 
@@ -15,9 +15,11 @@ use bireme_engine::error::Result;
 use parking_lot::Mutex;
 
 use super::dtype::Scalar;
+use super::folding::Folding;
 use super::operand::Operand;
 use super::program::Loop;
-use source::{BOUNDS, Kernel, NAME};
+use super::run::Ran;
+use source::{Kernel, NAME, TEAM};
 
 /// Threads of a block.
 const THREADS: u32 = 256;
@@ -90,10 +92,10 @@ impl Accelerator {
         (done.loops, done.on_cpu.values().sum())
     }
 
-    /// The stored values of a loop for the elements whose first index is in `rows`; `None` if it has no kernel.
+    /// Runs a loop over the elements whose first index is in `rows`; `None` if it has no kernel.
     ///
     /// # Errors
-    /// The device fails, or has no memory for it.
+    /// The device fails, or has no memory for it; as [`super::run`].
     pub(super) fn run(
         &self,
         looped: &Loop,
@@ -101,44 +103,48 @@ impl Accelerator {
         operands: &[Operand],
         numbers: &[Scalar],
         copies: &Copies,
-    ) -> Result<Option<Vec<Buffer>>> {
-        let Kernel { source, mut words } = match Kernel::of(looped, operands, numbers) {
+    ) -> Result<Option<Ran>> {
+        let types = looped.types();
+        let folding = Folding { looped, types: &types, rows };
+        let Kernel { source, words, cut } = match Kernel::of(&folding, operands, numbers)? {
             Ok(kernel) => kernel,
             Err(reason) => {
                 *self.done.lock().on_cpu.entry(reason).or_default() += 1;
                 return Ok(None);
             }
         };
-        let width = looped.shape.iter().skip(1).product::<usize>();
-        let (first, end) = (rows.start * width, rows.end * width);
-        (words[0], words[1]) = (first as u64, end as u64);
-        debug_assert!(words.len() >= BOUNDS);
         let module = self.device.load(&source)?;
+        let elements = (words[1] - words[0]) as usize;
+        let leaves = cut.as_ref().map_or(0, |cut| cut.outer.len() * cut.own.len());
         let parameters = self.device.upload(Buffer::from_vec(words).as_slice())?;
         let inputs = operands.iter().map(|operand| self.copy(operand.data(), copies)).collect::<Result<Vec<_>>>()?;
-        let types = looped.types();
-        let bytes = |value: &usize| (end - first) * types[*value].bytes();
-        let outputs = looped.stores.iter().map(|value| self.device.allocate(bytes(value)).map(Arc::new));
+        let stored = looped.stores.iter().map(|&value| elements * types[value].bytes());
+        let folded = looped.reductions.iter().map(|reduction| leaves * types[reduction.value].bytes());
+        let outputs = stored.chain(folded).map(|bytes| self.device.allocate(bytes).map(Arc::new));
         let outputs = outputs.collect::<Result<Vec<_>>>()?;
         let memory = [&parameters].into_iter().chain(inputs.iter().map(AsRef::as_ref));
         let arguments = memory.chain(outputs.iter().map(AsRef::as_ref)).map(Argument::Memory).collect::<Vec<_>>();
-        if first < end {
+        let threads = if cut.is_some() { leaves * TEAM } else { elements };
+        if threads > 0 {
             // SAFETY: the parameters of the kernel as it was written. It reads inputs where their operands have elements, which was
-            // checked when these were made, and writes the elements from `first` to `end`, for which each output has room.
-            unsafe { module.launch(NAME, &Grid::covering(end - first, THREADS, BLOCKS), &arguments)? };
+            // checked when these were made, and writes the rows' elements and their leaves, for which each output has room.
+            unsafe { module.launch(NAME, &Grid::covering(threads, THREADS, BLOCKS), &arguments)? };
         }
-        let mut stores = Vec::with_capacity(outputs.len());
-        for (value, output) in looped.stores.iter().zip(outputs) {
-            let mut host = MutableBuffer::from_len_zeroed(bytes(value));
-            self.device.download(&output, host.as_slice_mut())?;
-            let host = Buffer::from(host);
-            copies.known.lock().insert(address(&host), Copied { host: host.clone(), device: output });
-            stores.push(host);
+        let mut host = Vec::with_capacity(outputs.len());
+        for (number, output) in outputs.into_iter().enumerate() {
+            let mut memory = MutableBuffer::from_len_zeroed(output.bytes());
+            self.device.download(&output, memory.as_slice_mut())?;
+            let memory = Buffer::from(memory);
+            if number < looped.stores.len() {
+                copies.known.lock().insert(address(&memory), Copied { host: memory.clone(), device: output });
+            }
+            host.push(memory);
         }
         let mut done = self.done.lock();
         done.loops += 1;
-        done.downloaded += stores.iter().map(|store| store.len() as u64).sum::<u64>();
-        Ok(Some(stores))
+        done.downloaded += host.iter().map(|memory| memory.len() as u64).sum::<u64>();
+        let folds = host.split_off(looped.stores.len());
+        Ok(Some(Ran { stores: host, folds: cut.map_or_else(Vec::new, |cut| folding.of_runs(&cut, &folds)) }))
     }
 
     /// The device's copy of a buffer.

@@ -87,6 +87,11 @@ impl Leaves {
         Self { rows, width, rows_each, pieces: width.div_ceil(piece).max(1), piece }
     }
 
+    /// What [`Leaves::elements`] is computed of: rows, their width, rows of a leaf, leaves of a row, elements of such a leaf.
+    pub(super) fn parameters(&self) -> [usize; 5] {
+        [self.rows, self.width, self.rows_each, self.pieces, self.piece]
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.rows.div_ceil(self.rows_each) * self.pieces

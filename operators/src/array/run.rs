@@ -16,11 +16,12 @@ use rayon::prelude::*;
 
 use super::dtype::{DType, Native as _, Scalar, with_native};
 use super::fold::{Fold, Leaves, Tree};
+use super::folding::{Cut, Folding, Part};
 use super::kernels::{Arg, Kernels};
 use super::leaf::{Many, One, result};
 use super::memory::{Unwritten, unwritten};
 use super::operand::Operand;
-use super::program::{Loop, Reduction};
+use super::program::Loop;
 use super::strip::{Compiled, STRIP, Scratch, Stores};
 use crate::contract::ALONE;
 
@@ -64,7 +65,8 @@ pub fn run(looped: &Loop, rows: &Range<usize>, operands: &[Operand], numbers: &[
     let mut stores = looped.stores.iter().map(|&value| unwritten(bytes(value))).collect::<Vec<_>>();
     let addresses = stores.iter_mut().map(Unwritten::address).collect();
     let memory = Stores { first: part.start, addresses };
-    let pass = Pass { looped, compiled: &compiled, types: &types, rows, part: part.clone(), stores: &memory };
+    let folding = Folding { looped, types: &types, rows };
+    let pass = Pass { looped, compiled: &compiled, types: &types, folding, part: part.clone(), stores: &memory };
     let folds = if looped.reductions.is_empty() {
         pass.elements();
         Vec::new()
@@ -103,20 +105,10 @@ struct Pass<'a> {
     looped: &'a Loop,
     compiled: &'a Compiled<'a>,
     types: &'a [DType],
-    rows: &'a Range<usize>,
+    folding: Folding<'a>,
     /// The rank's elements, row-major.
     part: Range<usize>,
     stores: &'a Stores,
-}
-
-/// Which results and which leaves of each are a rank's.
-struct Cut {
-    leaves: Leaves,
-    /// Results, by what is before the folded axes.
-    outer: Range<usize>,
-    own: Range<usize>,
-    /// Whether other ranks have leaves of the same results.
-    partial: bool,
 }
 
 impl Pass<'_> {
@@ -172,38 +164,16 @@ impl Pass<'_> {
     }
 
     fn folds(&self) -> Result<Vec<Folded>> {
-        let [before, folded, behind] = self.looped.thirds();
-        let (from, to) = self.looped.folded;
-        let first = self.looped.shape[from..to].first().copied().unwrap_or(1);
-        let leaves = Leaves::new(first, folded / first.max(1), behind);
-        let partial = from == 0 && to > 0;
-        let rows = [self.rows.start, self.rows.end];
-        let ends = if partial { rows.map(|row| leaves.row(leaves.of_row(row))) } else { rows };
-        if ends != rows || to == 0 && !self.looped.shape.is_empty() {
-            // Elements of other ranks' leaves have no place in this one's memory.
-            return Err(Error::internal(format!(
-                "rows {rows:?} of a loop over {:?} that folds {from}..{to}",
-                self.looped.shape
-            )));
-        }
-        let outer = if from == 0 {
-            0..1
-        } else {
-            let width = before / self.looped.shape[0].max(1);
-            self.rows.start * width..self.rows.end * width
-        };
-        let own =
-            if partial { leaves.of_row(self.rows.start)..leaves.of_row(self.rows.end) } else { 0..leaves.count() };
-        let cut = Cut { leaves, outer, own, partial };
+        let [_, folded, behind] = self.looped.thirds();
+        let cut = self.folding.cut()?;
         let plane = folded * behind;
-        let mut parts = match behind {
-            _ if plane == 0 && !partial => Vec::new(),
-            _ if plane < STRIP / 2 && !partial => return Ok(self.short_runs(&cut, folded, behind)),
+        let parts = match behind {
+            _ if plane == 0 && !cut.partial => Vec::new(),
+            _ if plane < STRIP / 2 && !cut.partial => return Ok(self.short_runs(&cut, folded, behind)),
             1 => self.runs(&cut, folded),
             _ => self.side_by_side(&cut, folded, behind),
         };
-        let reductions = self.looped.reductions.iter().enumerate();
-        Ok(reductions.map(|(at, reduction)| self.put_together(at, reduction, &mut parts, &cut, behind)).collect())
+        Ok(self.folding.all(parts, &cut))
     }
 
     /// Folds axes behind which there is nothing: each leaf is a run of elements.
@@ -223,7 +193,7 @@ impl Pass<'_> {
             }
             parts
         });
-        self.neighbours(ran.into_iter().flatten())
+        self.folding.neighbours(ran.into_iter().flatten())
     }
 
     /// Folds a run of elements.
@@ -334,77 +304,7 @@ impl Pass<'_> {
             }
             part
         });
-        self.neighbours(ran.into_iter())
-    }
-
-    /// Puts parts of the same results together, which follow each other.
-    fn neighbours(&self, parts: impl Iterator<Item = Part>) -> Vec<Part> {
-        let mut all: Vec<Part> = Vec::new();
-        for part in parts {
-            match all.last_mut() {
-                Some(last) if last.place == part.place => {
-                    for ((tree, other), reduction) in last.trees.iter_mut().zip(part.trees).zip(&self.looped.reductions)
-                    {
-                        with_native!(self.types[reduction.value], T => {
-                            tree.append(other, |a, b| a.join::<T>(reduction.fold, b));
-                        });
-                    }
-                }
-                _ => all.push(part),
-            }
-        }
-        all
-    }
-
-    /// What all parts have of one reduction: its results, or the subtrees of this rank.
-    fn put_together(&self, at: usize, reduction: &Reduction, parts: &mut [Part], cut: &Cut, behind: usize) -> Folded {
-        let fold = reduction.fold;
-        let trees = parts.iter_mut().map(|part| std::mem::take(&mut part.trees[at]));
-        with_native!(self.types[reduction.value], T => {
-            if cut.partial {
-                return Folded::Partial(whole_subtrees(trees));
-            }
-            let results = cut.outer.len() * behind;
-            let mut out = MutableBuffer::with_capacity(results * result(self.types[reduction.value], fold).bytes());
-            for tree in trees {
-                if let Some(many) = tree.finish(|a, b| a.join::<T>(fold, b)) {
-                    many.write(&mut out);
-                }
-            }
-            if out.is_empty() {
-                (0..results).for_each(|_| One::<T>::nothing(fold).write(fold, &mut out));
-            }
-            Folded::Whole(out.into())
-        })
-    }
-}
-
-/// Subtrees of neighbouring strips as subtrees of all of them: each has the same heights and numbers.
-fn whole_subtrees(strips: impl Iterator<Item = Tree<Many>>) -> Vec<Subtree> {
-    let mut whole: Vec<(u32, usize, Many)> = Vec::new();
-    for (at, tree) in strips.enumerate() {
-        if at == 0 {
-            whole = tree.into_nodes();
-            continue;
-        }
-        for (before, (_, _, many)) in whole.iter_mut().zip(tree.into_nodes()) {
-            before.2.extend(&many);
-        }
-    }
-    whole.into_iter().map(|(height, number, many)| (height, number, many.into_buffer())).collect()
-}
-
-/// Trees of some of the leaves of some results.
-struct Part {
-    /// What is before the folded axes, which strip of what is behind them.
-    place: (usize, usize),
-    /// One a reduction.
-    trees: Vec<Tree<Many>>,
-}
-
-impl Part {
-    fn new(place: (usize, usize), reductions: usize) -> Self {
-        Self { place, trees: (0..reductions).map(|_| Tree::default()).collect() }
+        self.folding.neighbours(ran.into_iter())
     }
 }
 

@@ -12,7 +12,7 @@ use super::dtype::{DType, Native, Scalar, with_native};
 use super::leaf::result;
 use super::lines::along;
 use super::operand::Operand;
-use super::run::{Folded, Ran, Subtree, run, together};
+use super::run::{Folded, Subtree, run, together};
 use super::sparse_tile::{Input, SparseTile};
 use super::step::{Bound, FoldTo, Segment, Slot, Step};
 use super::sums::Sum;
@@ -190,7 +190,7 @@ impl Store {
             None => None,
         };
         let ran = match on_device {
-            Some(stores) => Ran { stores, folds: Vec::new() },
+            Some(ran) => ran,
             None => run(looped, rows, &operands, &numbers)?,
         };
         let types = looped.types();

@@ -5,6 +5,7 @@
 #![allow(clippy::eq_op, reason = "NaN is what differs from itself")]
 
 mod body;
+mod device;
 mod elements;
 mod folds;
 mod lines;

@@ -8,6 +8,9 @@
 //!     store v2                            out0[at - p[0]] = v2;
 //! ```
 //!
+//! A loop with folds has a team of 16 threads for each leaf, which folds it as the host does: strip by strip, each in 16 lanes, which are
+//! folded in halves. So sums have the same bits on every device; leaves are put together by the host.
+//!
 //! Extents, strides, offsets and numbers are parameters (`p`, words in the order of [`Kernel::words`]), so that loops which differ in
 //! these alone are one kernel. Floats are rounded after each operation; `exp` and its kin are the device's, within 2 units of the last
 //! place of the host's.
@@ -15,37 +18,63 @@
 use std::fmt::Write as _;
 
 use bireme_engine::device::Source;
+use bireme_engine::error::Result as Outcome;
 
 use super::super::dtype::{DType, Scalar};
+use super::super::fold::Fold;
+use super::super::folding::{Cut, Folding};
 use super::super::operand::Operand;
 use super::super::ops::{Binary, Compare, Unary};
 use super::super::program::{Instr, Loop, number};
+use super::super::strip::STRIP;
 
 /// The name of the kernel in its source.
 pub(super) const NAME: &str = "loop";
 
 const FUNCTIONS: &str = include_str!("functions.h");
 
-/// Words before those of operands: the first element, and behind the last one.
-pub(super) const BOUNDS: usize = 2;
+/// Threads of a team.
+pub(super) const TEAM: usize = 16;
 
 /// A loop as a kernel, and what it is told.
 pub(super) struct Kernel {
     pub source: Source,
-    /// First element, behind the last one; then what each operand, index and number wants.
+    /// First element, behind the last one; then what leaves, operands, indices and numbers want.
     pub words: Vec<u64>,
+    /// The leaves that it folds.
+    pub cut: Option<Cut>,
 }
 
 impl Kernel {
-    /// The kernel of a loop without folds over these inputs; what of it has none.
-    pub fn of(looped: &Loop, operands: &[Operand], numbers: &[Scalar]) -> Result<Self, String> {
-        if !looped.reductions.is_empty() {
-            return Err("folds".into());
+    /// The kernel of a loop over these inputs; what of it has none.
+    ///
+    /// # Errors
+    /// As [`Folding::cut`].
+    pub fn of(folding: &Folding<'_>, operands: &[Operand], numbers: &[Scalar]) -> Outcome<Result<Self, String>> {
+        let cut = match folding.looped.reductions.is_empty() {
+            true => None,
+            false => match folding.runs()? {
+                Some(cut) => Some(cut),
+                None => return Ok(Err("folds of places, short rows, or axes before others".into())),
+            },
+        };
+        Ok(Self::with(folding, cut, operands, numbers))
+    }
+
+    fn with(folding: &Folding<'_>, cut: Option<Cut>, operands: &[Operand], numbers: &[Scalar]) -> Result<Self, String> {
+        let Folding { looped, types, rows } = *folding;
+        let width = looped.shape.iter().skip(1).product::<usize>();
+        let mut writer = Writer { words: Vec::new(), text: String::new() };
+        writer.words.extend([rows.start * width, rows.end * width].map(|bound| bound as u64));
+        if let Some(Cut { leaves, outer, own, .. }) = &cut {
+            let folded = looped.thirds()[1];
+            writer
+                .words
+                .extend([outer.start, own.start, own.len(), outer.len() * own.len(), folded].map(|word| word as u64));
+            writer.words.extend(leaves.parameters().map(|word| word as u64));
         }
-        let types = looped.types();
-        let mut writer = Writer { words: vec![0; BOUNDS], text: String::new() };
         for (value, &instruction) in looped.instructions.iter().enumerate() {
-            let made = writer.instruction(looped, &types, instruction, operands, numbers)?;
+            let made = writer.instruction(looped, types, instruction, operands, numbers)?;
             let _ = writeln!(writer.text, "    {} v{value} = {made};", name(types[value]));
         }
         for (place, value) in looped.stores.iter().enumerate() {
@@ -64,14 +93,90 @@ impl Kernel {
         for (place, &value) in looped.stores.iter().enumerate() {
             let _ = write!(parameters, ", {} *out{place}", name(types[value]));
         }
-        let text = format!(
-            "{FUNCTIONS}\nextern \"C\" __global__ void {NAME}({parameters}) {{\n  \
-             for (u64 at = p[0] + blockIdx.x * (u64)blockDim.x + threadIdx.x; at < p[1]; at += (u64)gridDim.x * blockDim.x) {{\n\
-             {}  }}\n}}\n",
-            writer.text
-        );
-        Ok(Self { source: Source::new(text, [NAME]), words: writer.words })
+        for (place, reduction) in looped.reductions.iter().enumerate() {
+            let _ = write!(parameters, ", {} *fold{place}", name(types[reduction.value]));
+        }
+        let body = if cut.is_some() { folds(looped, types, &writer.text) } else { elements(&writer.text) };
+        let text = format!("{FUNCTIONS}\nextern \"C\" __global__ void {NAME}({parameters}) {{\n{body}}}\n");
+        Ok(Self { source: Source::new(text, [NAME]), words: writer.words, cut })
     }
+}
+
+/// A thread an element.
+fn elements(statements: &str) -> String {
+    format!(
+        "  for (u64 at = p[0] + blockIdx.x * (u64)blockDim.x + threadIdx.x; at < p[1]; at += (u64)gridDim.x * blockDim.x) {{\n\
+         {statements}  }}\n"
+    )
+}
+
+/// A team a leaf. Sums are made in one order: see `leaf` for that of the host.
+fn folds(looped: &Loop, types: &[DType], statements: &str) -> String {
+    let (mut begin, mut take, mut halves, mut few, mut join, mut keep) =
+        (String::new(), String::new(), String::new(), String::new(), String::new(), String::new());
+    for (at, reduction) in looped.reductions.iter().enumerate() {
+        let (dtype, fold) = (types[reduction.value], reduction.fold);
+        // Lanes exchange no bytes.
+        let c = if dtype == DType::Bool { "i32" } else { name(dtype) };
+        let folded = |a: &str, b: &str| folded(fold, dtype, a, b);
+        let _ = writeln!(begin, "    {c} leaf{at} = 0;");
+        let value = reduction.value;
+        let _ = writeln!(
+            take,
+            "      sum{at} = e < {TEAM} ? ({c})v{value} : ({c})({});",
+            folded(&format!("sum{at}"), &format!("v{value}"))
+        );
+        let _ = writeln!(
+            halves,
+            "        {{ {c} other = __shfl_down_sync(team, sum{at}, half, {TEAM}); sum{at} = {}; }}",
+            folded(&format!("sum{at}"), "other")
+        );
+        let _ = writeln!(
+            few,
+            "      {{ {c} all = __shfl_sync(team, sum{at}, 0, {TEAM});\n        for (i32 from = 1; from < (i32)len; ++from) {{ \
+             {c} other = __shfl_sync(team, sum{at}, from, {TEAM}); all = {}; }}\n        sum{at} = all; }}",
+            folded("all", "other")
+        );
+        let _ = writeln!(
+            join,
+            "    leaf{at} = strip == start ? sum{at} : ({c})({});",
+            folded(&format!("leaf{at}"), &format!("sum{at}"))
+        );
+        let _ = writeln!(keep, "    if (lane == 0) fold{at}[work] = leaf{at};");
+    }
+    let sums = (0..looped.reductions.len()).map(|at| {
+        let dtype = types[looped.reductions[at].value];
+        format!("    {} sum{at} = 0;\n", if dtype == DType::Bool { "i32" } else { name(dtype) })
+    });
+    let sums = sums.collect::<String>();
+    format!(
+        "  u32 lane = threadIdx.x % {TEAM}, team = 0xffffu << (threadIdx.x % 32 / {TEAM} * {TEAM});\n  \
+         for (u64 work = (blockIdx.x * (u64)blockDim.x + threadIdx.x) / {TEAM}; work < p[5]; \
+         work += (u64)gridDim.x * blockDim.x / {TEAM}) {{\n    \
+         u64 leaf = p[3] + work % p[4], base = (p[2] + work / p[4]) * p[6];\n    \
+         u64 group = leaf / p[10], piece = leaf % p[10], row = group * p[9];\n    \
+         u64 last = row + p[9] < p[7] ? row + p[9] : p[7];\n    \
+         u64 start = p[10] == 1 ? row * p[8] : row * p[8] + piece * p[11];\n    \
+         u64 whole = (piece + 1) * p[11] < p[8] ? (piece + 1) * p[11] : p[8];\n    \
+         u64 stop = p[10] == 1 ? last * p[8] : row * p[8] + whole;\n{begin}    \
+         for (u64 strip = start; strip < stop; strip += {STRIP}) {{\n    \
+         u64 len = stop - strip < {STRIP} ? stop - strip : {STRIP};\n{sums}    \
+         for (u64 e = lane; e < len; e += {TEAM}) {{\n      u64 at = base + strip + e;\n{statements}{take}    }}\n    \
+         if (len >= {TEAM}) {{\n      for (u32 half = {TEAM} / 2; half > 0; half /= 2) {{\n{halves}      }}\n    }} else {{\n{few}    }}\n\
+         {join}    }}\n{keep}  }}\n"
+    )
+}
+
+/// Two elements folded into one.
+fn folded(fold: Fold, dtype: DType, a: &str, b: &str) -> String {
+    let function = match fold {
+        Fold::Sum => Binary::Add,
+        Fold::Product => Binary::Multiply,
+        Fold::Minimum | Fold::ArgMinimum => Binary::Minimum,
+        Fold::Maximum | Fold::ArgMaximum => Binary::Maximum,
+    };
+    // These four are of every type.
+    binary(function, dtype, a, b).unwrap_or_default()
 }
 
 struct Writer {

@@ -7,7 +7,7 @@ use arrow::buffer::MutableBuffer;
 use super::super::leaf::result;
 use super::super::operand::Operand;
 use super::super::program::{Instr, Loop, Reduction};
-use super::super::{Binary, Compare, Fold, Folded, Unary, rows_of_a_leaf, run, together};
+use super::super::{Binary, Compare, Fold, Folded, Ran, Unary, rows_of_a_leaf, run, together};
 use super::random::{Dice, FOLDS, TYPES, input, program, shape};
 use super::reference::{self, Input};
 use super::*;
@@ -41,13 +41,26 @@ fn rows(shape: &[usize], rank: usize, ranks: usize) -> Range<usize> {
 }
 
 /// Runs a loop as several ranks, and puts together what they make.
-fn ran(looped: &Loop, inputs: &[Input], numbers: &[Scalar], ranks: usize) -> (Vec<Vec<Scalar>>, Vec<Vec<Scalar>>) {
+fn ran(looped: &Loop, inputs: &[Input], numbers: &[Scalar], ranks: usize) -> Made {
+    ran_by(looped, inputs, ranks, |rows, operands| run(looped, rows, operands, numbers).unwrap())
+}
+
+/// The elements of stores, and of folds.
+pub(super) type Made = (Vec<Vec<Scalar>>, Vec<Vec<Scalar>>);
+
+/// The same, with each rank's rows run by somebody.
+pub(super) fn ran_by(
+    looped: &Loop,
+    inputs: &[Input],
+    ranks: usize,
+    mut run: impl FnMut(&Range<usize>, &[Operand]) -> Ran,
+) -> Made {
     let types = looped.types();
     let ranks = if looped.shape.is_empty() { 1 } else { ranks };
     let parts = (0..ranks).map(|rank| {
         let rows = rows(&looped.shape, rank, ranks);
         let operands = inputs.iter().map(|input| operand(input, &looped.shape, &rows, rank % 2 == 1));
-        run(looped, &rows, &operands.collect::<Vec<_>>(), numbers).unwrap()
+        run(&rows, &operands.collect::<Vec<_>>())
     });
     let parts = parts.collect::<Vec<_>>();
     let stores = looped.stores.iter().enumerate();
@@ -117,7 +130,7 @@ proptest! {
     }
 }
 
-fn plain(dice: &mut Dice, dtype: DType, shape: &[usize]) -> Input {
+pub(super) fn plain(dice: &mut Dice, dtype: DType, shape: &[usize]) -> Input {
     let steps = super::super::strides(shape);
     Input { dtype, data: (0..shape.iter().product()).map(|_| dice.scalar(dtype)).collect(), steps, offset: 0 }
 }
