@@ -50,7 +50,7 @@ pub struct Device {
 struct Shared {
     backend: Box<dyn Backend>,
     pool: Mutex<Pool>,
-    modules: Mutex<BTreeMap<u64, Arc<dyn Loaded>>>,
+    modules: Mutex<BTreeMap<String, Arc<dyn Loaded>>>,
 }
 
 /// What a kind of device can do. Addresses are the device's.

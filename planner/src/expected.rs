@@ -24,8 +24,10 @@ use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::limit::GlobalLimitExec;
+use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
 use datafusion::physical_plan::scalar_subquery::ScalarSubqueryExec;
 use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
+use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use crate::rewrite::TableStatistics;
@@ -40,7 +42,8 @@ pub struct Expected {
     pub node: Node,
     /// So many are expected.
     pub rows: f64,
-    /// So many if nothing is guessed of how many groups aggregations have: as many as there is room for.
+    /// So many if nothing is guessed of how many groups aggregations have: as many as there is room for. Infinite if nothing tells
+    /// how many rows there are to group.
     pub most: f64,
 }
 
@@ -80,6 +83,13 @@ impl Walk<'_> {
 
     /// [`Expected::most`] of a node with so many rows.
     fn most(&self, node: &Node, logical: &LogicalPlan, rows: f64) -> f64 {
+        if node.children().is_empty() {
+            let known = match below(logical, |plan| plan.inputs().is_empty()) {
+                Some(LogicalPlan::TableScan(scan)) => self.estimator.counts_rows(scan),
+                other => matches!(other, Some(LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_))),
+            };
+            return if known { rows } else { f64::INFINITY };
+        }
         let doubt = self.doubt(node);
         match below(logical, |plan| matches!(plan, LogicalPlan::Aggregate(_))) {
             Some(LogicalPlan::Aggregate(aggregate)) if node.is::<AggregateExec>() => {
@@ -94,6 +104,10 @@ impl Walk<'_> {
     fn doubt(&self, node: &Node) -> f64 {
         let below = node.children().into_iter().map(|child| match Expected::of(&self.known, child) {
             Some(known) => known.most / known.rows.max(1.0),
+            // How long lists are, or how many rounds there are, nobody knows.
+            None if child.children().is_empty() || child.is::<UnnestExec>() || child.is::<RecursiveQueryExec>() => {
+                f64::INFINITY
+            }
             None => self.doubt(child),
         });
         below.product::<f64>().max(1.0)

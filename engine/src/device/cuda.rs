@@ -107,8 +107,10 @@ impl Backend for Cuda {
 
     unsafe fn upload(&self, from: &[u8], to: u64) -> Result<()> {
         self.context.enter()?;
-        // SAFETY: the caller's promise; of pageable memory the driver takes a copy before it returns.
-        unsafe { result::memcpy_htod_async(to, from, self.stream) }.map_err(failed("uploading"))
+        // SAFETY: the caller's promise; it is waited for while the memory is still lent to us.
+        unsafe { result::memcpy_htod_async(to, from, self.stream) }.map_err(failed("uploading"))?;
+        // Memory that is pinned would be read later than this returns.
+        self.wait()
     }
 
     unsafe fn download(&self, from: u64, to: &mut [u8]) -> Result<()> {

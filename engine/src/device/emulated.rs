@@ -95,7 +95,7 @@ impl Backend for Emulated {
         check_for_gpus(source)?;
         let calls = source.names().iter().map(|name| format!("BIREME_KERNEL({name})\n")).collect::<String>();
         let text = format!("{EMULATOR}\n{}\n{calls}", source.text());
-        let key = format!("{}\n{}\n{text}", self.version, OPTIONS.join(" "));
+        let key = format!("{} for {}\n{}\n{text}", self.version, std::env::consts::ARCH, OPTIONS.join(" "));
         let file = cache::file(&key, "so", |to| self.compile(&text, to))?;
         let failed = |error: libloading::Error| Error::internal(format!("loading {}: {error}", file.display()));
         // SAFETY: a library that was compiled of our own text; it does nothing when it is loaded.

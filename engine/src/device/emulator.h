@@ -155,6 +155,31 @@ inline const char *run_block(Machine &here, unsigned turn) {
   }
 }
 
+// A thread of the host has one machine as long as it lives.
+struct Kept {
+  Machine *machine = nullptr;
+  ~Kept() {
+    if (!machine) return;
+    munmap(machine->stacks, STACK * MOST_THREADS);
+    free(machine);
+  }
+};
+
+inline Machine *machine_of_this_thread() {
+  static thread_local Kept kept;
+  if (kept.machine) return kept.machine;
+  auto *fresh = static_cast<Machine *>(aligned_alloc(128, (sizeof(Machine) + 127) / 128 * 128));
+  if (!fresh) return nullptr;
+  memset(static_cast<void *>(fresh), 0, sizeof(Machine));
+  void *stacks = mmap(nullptr, STACK * MOST_THREADS, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (stacks == MAP_FAILED) {
+    free(fresh);
+    return nullptr;
+  }
+  fresh->stacks = static_cast<char *>(stacks);
+  return kept.machine = fresh;
+}
+
 // Calls a kernel with arguments as the driver takes them: the address of each.
 template <class... Arguments, size_t... Index>
 void call(void (*kernel)(Arguments...), void **arguments, Places<Index...>) {
@@ -164,13 +189,8 @@ void call(void (*kernel)(Arguments...), void **arguments, Places<Index...>) {
 template <class... Arguments>
 const char *launch(void (*kernel)(Arguments...), const unsigned *blocks, const unsigned *threads, size_t shared,
                    void **arguments) {
-  static thread_local Machine *kept = nullptr;
-  if (!kept) {
-    kept = static_cast<Machine *>(calloc(1, sizeof(Machine)));
-    void *stacks = mmap(nullptr, STACK * MOST_THREADS, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (!kept || stacks == MAP_FAILED) return "no memory for the emulator's stacks";
-    kept->stacks = static_cast<char *>(stacks);
-  }
+  Machine *kept = machine_of_this_thread();
+  if (!kept) return "no memory for the emulator's stacks";
   Machine &here = *kept;
   machine() = kept;
   here.blocks = {blocks[0], blocks[1], blocks[2]};

@@ -106,10 +106,9 @@ impl fmt::Debug for Buffer {
 impl Device {
     /// Gives the driver all memory that is kept and not in use.
     pub fn give_back(&self) {
-        // What uses it is done first.
-        let waited = self.shared.backend.wait();
+        // Taken first, so that what is begun meanwhile has none of it; then whatever still uses it is waited for.
         let drained = self.shared.pool.lock().drain();
-        if waited.is_err() {
+        if self.shared.backend.wait().is_err() {
             // A device that has failed frees its memory with its context.
             return;
         }

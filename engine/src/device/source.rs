@@ -1,7 +1,5 @@
 //! Sources of kernels.
 
-use crate::hash::hash_bytes;
-
 /// What every source begins with: names for types, and what the emulator spells in another way.
 const PRELUDE: &str = include_str!("prelude.h");
 
@@ -31,8 +29,8 @@ impl Source {
         format!("{PRELUDE}{}", self.text)
     }
 
-    /// The same source has the same key.
-    pub fn key(&self) -> u64 {
-        hash_bytes(format!("{}\0{}", self.names.join(","), self.text).as_bytes())
+    /// The same source has the same key, and no other.
+    pub(super) fn key(&self) -> String {
+        format!("{}\n{}", self.names.join(","), self.text)
     }
 }

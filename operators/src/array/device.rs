@@ -1,7 +1,7 @@
-//! Loops on a device: element-wise work and folds of runs as kernels.
+//! Loops on a device: element-wise work and folds as kernels.
 //!
 //! What a loop stores comes back to the host, and stays on the device as long as the plan runs, for later loops that read it. What has no
-//! kernel yet (random numbers, folds of short rows, of places, or of axes before others) runs on the CPU; nothing is silent: [`Accelerator::report`] says how many loops ran where, and why.
+//! kernel yet (random numbers, folds of places or of nothing) runs on the CPU; nothing is silent: [`Accelerator::report`] says how many loops ran where, and why.
 
 mod source;
 
@@ -62,7 +62,14 @@ struct Copied {
 impl Copies {
     /// Lets go of copies of what nobody else on the host holds.
     pub fn forget(&self) {
-        self.known.lock().retain(|_, copied| copied.host.strong_count() > 1);
+        let mut known = self.known.lock();
+        // Views of one allocation are counted together, each of ours among them.
+        let mut ours = BTreeMap::<usize, usize>::new();
+        known.values().for_each(|copied| *ours.entry(copied.host.data_ptr().as_ptr() as usize).or_default() += 1);
+        known.retain(|_, copied| {
+            let here = ours.get(&(copied.host.data_ptr().as_ptr() as usize)).copied().unwrap_or(0);
+            copied.host.strong_count() > here
+        });
     }
 }
 
@@ -115,7 +122,8 @@ impl Accelerator {
         };
         let module = self.device.load(&source)?;
         let elements = (words[1] - words[0]) as usize;
-        let leaves = cut.as_ref().map_or(0, |cut| cut.outer.len() * cut.own.len());
+        let behind = looped.thirds()[2];
+        let leaves = cut.as_ref().map_or(0, |cut| cut.outer.len() * cut.own.len() * behind);
         let parameters = self.device.upload(Buffer::from_vec(words).as_slice())?;
         let inputs = operands.iter().map(|operand| self.copy(operand.data(), copies)).collect::<Result<Vec<_>>>()?;
         let stored = looped.stores.iter().map(|&value| elements * types[value].bytes());
@@ -124,7 +132,11 @@ impl Accelerator {
         let outputs = outputs.collect::<Result<Vec<_>>>()?;
         let memory = [&parameters].into_iter().chain(inputs.iter().map(AsRef::as_ref));
         let arguments = memory.chain(outputs.iter().map(AsRef::as_ref)).map(Argument::Memory).collect::<Vec<_>>();
-        let threads = if cut.is_some() { leaves * TEAM } else { elements };
+        let threads = match cut.is_some() {
+            true if behind == 1 => leaves * TEAM,
+            true => leaves,
+            false => elements,
+        };
         if threads > 0 {
             // SAFETY: the parameters of the kernel as it was written. It reads inputs where their operands have elements, which was
             // checked when these were made, and writes the rows' elements and their leaves, for which each output has room.
@@ -144,7 +156,7 @@ impl Accelerator {
         done.loops += 1;
         done.downloaded += host.iter().map(|memory| memory.len() as u64).sum::<u64>();
         let folds = host.split_off(looped.stores.len());
-        Ok(Some(Ran { stores: host, folds: cut.map_or_else(Vec::new, |cut| folding.of_runs(&cut, &folds)) }))
+        Ok(Some(Ran { stores: host, folds: cut.map_or_else(Vec::new, |cut| folding.of_leaves(&cut, &folds)) }))
     }
 
     /// The device's copy of a buffer.

@@ -10,7 +10,6 @@ use super::fold::{Leaves, Tree};
 use super::leaf::{Many, One, result};
 use super::program::{Loop, Reduction};
 use super::run::{Folded, Subtree};
-use super::strip::STRIP;
 
 /// The folds of a loop over a rank's rows.
 pub(super) struct Folding<'a> {
@@ -60,29 +59,19 @@ impl Folding<'_> {
         Ok(Cut { leaves, outer, own, partial })
     }
 
-    /// The leaves, if each is a run of elements one behind the other, and what is folded is no place.
-    ///
-    /// # Errors
-    /// As [`Folding::cut`].
-    pub fn runs(&self) -> Result<Option<Cut>> {
-        let [_, folded, behind] = self.looped.thirds();
-        let cut = self.cut()?;
-        let is_place = self.looped.reductions.iter().any(|reduction| reduction.fold.is_place());
-        let long = folded >= STRIP / 2 || cut.partial && folded > 0;
-        Ok((behind == 1 && long && !is_place).then_some(cut))
-    }
-
-    /// The folds of leaves that somebody else has folded: of each reduction an element a leaf, in the order of results.
-    pub fn of_runs(&self, cut: &Cut, values: &[Buffer]) -> Vec<Folded> {
+    /// The folds of leaves that somebody else has folded: of each reduction, result and leaf an element for each that is behind the
+    /// folded axes, in this order.
+    pub fn of_leaves(&self, cut: &Cut, values: &[Buffer]) -> Vec<Folded> {
+        let behind = self.looped.thirds()[2];
         let mut parts = Vec::with_capacity(cut.outer.len());
         for (row, outer) in cut.outer.clone().enumerate() {
             let mut part = Part::new((outer, 0), self.looped.reductions.len());
             for ((tree, reduction), values) in part.trees.iter_mut().zip(&self.looped.reductions).zip(values) {
                 with_native!(self.types[reduction.value], T => {
-                    let values = &values.typed_data::<T>()[row * cut.own.len()..(row + 1) * cut.own.len()];
-                    for (leaf, &value) in cut.own.clone().zip(values) {
-                        let one = One { value, place: 0 }.many(reduction.fold);
-                        tree.push(leaf, one, |a, b| a.join::<T>(reduction.fold, b));
+                    let each = cut.own.len() * behind;
+                    let values = &values.typed_data::<T>()[row * each..(row + 1) * each];
+                    for (leaf, values) in cut.own.clone().zip(values.chunks(behind)) {
+                        tree.push(leaf, Many::of(reduction.fold, values), |a, b| a.join::<T>(reduction.fold, b));
                     }
                 });
             }

@@ -83,6 +83,11 @@ impl Costs {
         bytes * (self.ranks - 1.0) / self.ranks / self.link.bandwidth + self.ranks * self.link.latency
     }
 
+    /// So many messages that one rank sends or takes in, however small.
+    pub fn messages(&self, count: f64) -> f64 {
+        if self.ranks <= 1.0 { 0.0 } else { count * self.link.latency }
+    }
+
     /// A hash table of so many rows on one rank.
     pub fn build(&self, rows: f64, row_bytes: f64) -> f64 {
         self.work(built(rows, rows, row_bytes))

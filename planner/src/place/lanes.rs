@@ -74,12 +74,11 @@ fn seconds(input: &LanesInput<'_>, rows: f64, lanes: usize) -> f64 {
     let taken = rows / lanes as f64;
     let busiest = costs.on_a_rank(rows, input.rows.lanes).max(taken);
     let work = shuffled(busiest, bytes) + Work::of(Kind::Group, taken) + missed(taken, taken, bytes);
-    let hop = if lanes == 1 || !input.gathered {
-        0.0
-    } else {
-        costs.work(Work::of(Kind::Stage, costs.cores())) + costs.send(0.0)
-    };
-    costs.work(work) + costs.send(busiest * bytes) + hop
+    // Each lane is a message of every rank, and another one where lanes are gathered.
+    let messages = costs.messages(lanes as f64);
+    let hop =
+        if lanes == 1 || !input.gathered { 0.0 } else { costs.work(Work::of(Kind::Stage, costs.cores())) + messages };
+    costs.work(work) + costs.send(busiest * bytes) + messages + hop
 }
 
 #[cfg(test)]

@@ -110,6 +110,12 @@ impl<'a> Estimator<'a> {
         Self { statistics, tables: RefCell::default(), sources: Cell::new(0) }
     }
 
+    /// Whether a table knows how many rows it has.
+    pub(crate) fn counts_rows(&self, scan: &TableScan) -> bool {
+        let known = self.statistics.statistics(scan);
+        known.is_some_and(|known| known.num_rows.is_exact().unwrap_or(false))
+    }
+
     /// The number of a new scan or computation.
     fn source(&self) -> u32 {
         self.sources.set(self.sources.get() + 1);

@@ -168,12 +168,9 @@ impl Builder {
         }
         match repartition.partitioning() {
             Partitioning::Hash(keys, _) => {
-                // Rows in one lane are together, but to be spread.
-                let fused = if fused.lanes.len() == 1 {
-                    self.by_hash(fused, keys, vec![Pin::Free; self.ranks])?
-                } else {
-                    self.together(fused, keys, self.most_expected(repartition.input()), &by_keys(keys))?
-                };
+                // Rows in one lane are together, but to be spread; whoever asks for a layout gets it over all ranks.
+                let stays = fused.lanes.len() > 1 && self.are_together(&fused, keys)?;
+                let fused = if stays { fused } else { self.by_hash(fused, keys, vec![Pin::Free; self.ranks])? };
                 Ok(Some(fused.into()))
             }
             Partitioning::RoundRobinBatch(_) if fused.lanes.len() >= self.ranks => Ok(Some(fused.into())),

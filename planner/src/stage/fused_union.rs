@@ -14,7 +14,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use super::aligned::conflicts;
 use super::{Builder, Part};
-use crate::fuse::Fused;
+use crate::fuse::{Fused, RowLayout};
 
 type Node = Arc<dyn ExecutionPlan>;
 
@@ -48,8 +48,12 @@ impl Builder {
     }
 
     /// A branch in the lanes of its union.
-    fn in_lanes(&mut self, branch: Fused, lanes: &[Pin], keys: Option<HashPartitioner>) -> Result<Fused> {
+    fn in_lanes(&mut self, mut branch: Fused, lanes: &[Pin], keys: Option<HashPartitioner>) -> Result<Fused> {
         let (has, wants) = (branch.lanes.len(), lanes.len());
+        if has != wants {
+            // A hash tells another lane where there are more of them.
+            branch.layout = RowLayout::default();
+        }
         let fits = branch.lanes.iter().zip(lanes).all(|(have, want)| *have == Pin::Free || have == want);
         match keys {
             // Lanes that have no part of a source read nothing.

@@ -307,7 +307,7 @@ impl Builder {
     /// How many rows a node yields if nothing is guessed of how many groups there are. Whether rows are few must not depend on such a
     /// guess: what is wrongly thought to be little ends on one rank.
     fn most_expected(&self, node: &Arc<dyn ExecutionPlan>) -> Option<f64> {
-        Expected::of(&self.expected, node).map(|known| known.most)
+        Expected::of(&self.expected, node).map(|known| known.most).filter(|most| most.is_finite())
     }
 
     /// The node and what is below it in lanes that an island can read.

@@ -155,6 +155,16 @@ fn over_however_many_lanes_groups_come_together_the_answers_are_the_same() {
             let difference = compare::difference(&rows(&frame), &rows(&alone.sql(query).unwrap()), false);
             assert_eq!(difference, None, "{query}\n{text}");
         }
+        // Rows that lie by one key over different numbers of lanes; one part is read twice.
+        let kept = session.sql("SELECT k, CAST(1 AS BIGINT) AS n FROM names").unwrap();
+        let kept = kept.repartition([col("k")]).unwrap().persist().unwrap();
+        let twice = session.sql("SELECT k, COUNT(*) AS n FROM skewed GROUP BY k").unwrap();
+        let all = twice.union(&kept).unwrap().union(&twice).unwrap();
+        let sums = all.group_by([col("k")]).unwrap().agg([sum(col("n")).alias("n")]).unwrap();
+        let whole =
+            "SELECT k, SUM(n) AS n FROM (SELECT k, 2 AS n FROM skewed UNION ALL SELECT k, 1 FROM names) GROUP BY k";
+        let difference = compare::difference(&rows(&sums), &rows(&alone.sql(whole).unwrap()), false);
+        assert_eq!(difference, None, "{}", sums.explain().unwrap());
         // What is kept in few lanes is all there, and can be grouped again.
         session.sql("CREATE TABLE kept AS SELECT k, g, COUNT(*) AS n FROM skewed GROUP BY k, g").unwrap();
         let again = "SELECT k, SUM(n) AS n FROM {} GROUP BY k";

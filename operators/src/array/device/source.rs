@@ -8,8 +8,9 @@
 //!     store v2                            out0[at - p[0]] = v2;
 //! ```
 //!
-//! A loop with folds has a team of 16 threads for each leaf, which folds it as the host does: strip by strip, each in 16 lanes, which are
-//! folded in halves. So sums have the same bits on every device; leaves are put together by the host.
+//! A loop that folds its last axes has a team of 16 threads for each leaf, which folds it as the host does: strip by strip, each in 16
+//! lanes, which are folded in halves. Where there are axes behind the folded ones, a thread folds the leaf of each of their elements from
+//! first to last. So sums have the same bits on every device; leaves are put together by the host.
 //!
 //! Extents, strides, offsets and numbers are parameters (`p`, words in the order of [`Kernel::words`]), so that loops which differ in
 //! these alone are one kernel. Floats are rounded after each operation; `exp` and its kin are the device's, within 2 units of the last
@@ -51,13 +52,14 @@ impl Kernel {
     /// # Errors
     /// As [`Folding::cut`].
     pub fn of(folding: &Folding<'_>, operands: &[Operand], numbers: &[Scalar]) -> Outcome<Result<Self, String>> {
-        let cut = match folding.looped.reductions.is_empty() {
-            true => None,
-            false => match folding.runs()? {
-                Some(cut) => Some(cut),
-                None => return Ok(Err("folds of places, short rows, or axes before others".into())),
-            },
-        };
+        let looped = folding.looped;
+        if looped.reductions.iter().any(|reduction| reduction.fold.is_place()) {
+            return Ok(Err("folds of places".into()));
+        }
+        if !looped.reductions.is_empty() && looped.shape.contains(&0) {
+            return Ok(Err("folds of nothing".into()));
+        }
+        let cut = if looped.reductions.is_empty() { None } else { Some(folding.cut()?) };
         Ok(Self::with(folding, cut, operands, numbers))
     }
 
@@ -67,11 +69,11 @@ impl Kernel {
         let mut writer = Writer { words: Vec::new(), text: String::new() };
         writer.words.extend([rows.start * width, rows.end * width].map(|bound| bound as u64));
         if let Some(Cut { leaves, outer, own, .. }) = &cut {
-            let folded = looped.thirds()[1];
-            writer
-                .words
-                .extend([outer.start, own.start, own.len(), outer.len() * own.len(), folded].map(|word| word as u64));
+            let [_, folded, behind] = looped.thirds();
+            let work = outer.len() * own.len() * behind;
+            writer.words.extend([outer.start, own.start, own.len(), work, folded].map(|word| word as u64));
             writer.words.extend(leaves.parameters().map(|word| word as u64));
+            writer.words.push(behind as u64);
         }
         for (value, &instruction) in looped.instructions.iter().enumerate() {
             let made = writer.instruction(looped, types, instruction, operands, numbers)?;
@@ -96,7 +98,11 @@ impl Kernel {
         for (place, reduction) in looped.reductions.iter().enumerate() {
             let _ = write!(parameters, ", {} *fold{place}", name(types[reduction.value]));
         }
-        let body = if cut.is_some() { folds(looped, types, &writer.text) } else { elements(&writer.text) };
+        let body = match cut.is_some() {
+            false => elements(&writer.text),
+            true if looped.thirds()[2] == 1 => runs(looped, types, &writer.text),
+            true => columns(looped, types, &writer.text),
+        };
         let text = format!("{FUNCTIONS}\nextern \"C\" __global__ void {NAME}({parameters}) {{\n{body}}}\n");
         Ok(Self { source: Source::new(text, [NAME]), words: writer.words, cut })
     }
@@ -110,8 +116,35 @@ fn elements(statements: &str) -> String {
     )
 }
 
+/// Where the elements of `leaf` begin and end, as [`Leaves::elements`](super::super::Leaves::elements) has it.
+const BOUNDS: &str = "    u64 group = leaf / p[10], piece = leaf % p[10], row = group * p[9];
+    u64 last = row + p[9] < p[7] ? row + p[9] : p[7];
+    u64 whole = (piece + 1) * p[11] < p[8] ? (piece + 1) * p[11] : p[8];
+    u64 start = p[10] == 1 ? row * p[8] : row * p[8] + piece * p[11];
+    u64 stop = p[10] == 1 ? last * p[8] : row * p[8] + whole;
+";
+
+/// A thread for each leaf of each element behind the folded axes, which folds it from its first element to its last.
+fn columns(looped: &Loop, types: &[DType], statements: &str) -> String {
+    let (mut begin, mut take, mut keep) = (String::new(), String::new(), String::new());
+    for (at, reduction) in looped.reductions.iter().enumerate() {
+        let (dtype, value) = (types[reduction.value], reduction.value);
+        let c = name(dtype);
+        let sum = folded(reduction.fold, dtype, &format!("sum{at}"), &format!("v{value}"));
+        let _ = writeln!(begin, "    {c} sum{at} = 0;");
+        let _ = writeln!(take, "      sum{at} = index == start ? v{value} : ({c})({sum});");
+        let _ = writeln!(keep, "    fold{at}[work] = sum{at};");
+    }
+    format!(
+        "  for (u64 work = blockIdx.x * (u64)blockDim.x + threadIdx.x; work < p[5]; work += (u64)gridDim.x * blockDim.x) {{\n    \
+         u64 column = work % p[12], leaf = p[3] + work / p[12] % p[4], outer = p[2] + work / p[12] / p[4];\n{BOUNDS}{begin}    \
+         for (u64 index = start; index < stop; ++index) {{\n      \
+         u64 at = (outer * p[6] + index) * p[12] + column;\n{statements}{take}    }}\n{keep}  }}\n"
+    )
+}
+
 /// A team a leaf. Sums are made in one order: see `leaf` for that of the host.
-fn folds(looped: &Loop, types: &[DType], statements: &str) -> String {
+fn runs(looped: &Loop, types: &[DType], statements: &str) -> String {
     let (mut begin, mut take, mut halves, mut few, mut join, mut keep) =
         (String::new(), String::new(), String::new(), String::new(), String::new(), String::new());
     for (at, reduction) in looped.reductions.iter().enumerate() {
@@ -153,12 +186,7 @@ fn folds(looped: &Loop, types: &[DType], statements: &str) -> String {
         "  u32 lane = threadIdx.x % {TEAM}, team = 0xffffu << (threadIdx.x % 32 / {TEAM} * {TEAM});\n  \
          for (u64 work = (blockIdx.x * (u64)blockDim.x + threadIdx.x) / {TEAM}; work < p[5]; \
          work += (u64)gridDim.x * blockDim.x / {TEAM}) {{\n    \
-         u64 leaf = p[3] + work % p[4], base = (p[2] + work / p[4]) * p[6];\n    \
-         u64 group = leaf / p[10], piece = leaf % p[10], row = group * p[9];\n    \
-         u64 last = row + p[9] < p[7] ? row + p[9] : p[7];\n    \
-         u64 start = p[10] == 1 ? row * p[8] : row * p[8] + piece * p[11];\n    \
-         u64 whole = (piece + 1) * p[11] < p[8] ? (piece + 1) * p[11] : p[8];\n    \
-         u64 stop = p[10] == 1 ? last * p[8] : row * p[8] + whole;\n{begin}    \
+         u64 leaf = p[3] + work % p[4], base = (p[2] + work / p[4]) * p[6];\n{BOUNDS}{begin}    \
          for (u64 strip = start; strip < stop; strip += {STRIP}) {{\n    \
          u64 len = stop - strip < {STRIP} ? stop - strip : {STRIP};\n{sums}    \
          for (u64 e = lane; e < len; e += {TEAM}) {{\n      u64 at = base + strip + e;\n{statements}{take}    }}\n    \

@@ -69,7 +69,7 @@ fn loops_have_the_same_bits_on_devices() {
 }
 
 #[test]
-fn folds_of_runs_have_the_same_bits_on_devices() {
+fn folds_have_the_same_bits_on_devices() {
     let shapes = [
         (vec![1], (0, 1)),
         (vec![15], (0, 1)),
@@ -81,6 +81,15 @@ fn folds_of_runs_have_the_same_bits_on_devices() {
         (vec![40, 130], (1, 2)),
         (vec![9, 2, 300], (1, 3)),
         (vec![9, 2, 300], (2, 3)),
+        (vec![200, 7], (1, 2)),
+        (vec![5000, 3, 2], (1, 3)),
+        // With others behind.
+        (vec![300, 2], (0, 1)),
+        (vec![7, 300], (0, 1)),
+        (vec![20_000, 3], (0, 1)),
+        (vec![3, 40, 70], (1, 2)),
+        (vec![4, 3, 700], (0, 2)),
+        (vec![2, 3, 5, 11], (1, 3)),
     ];
     for device in accelerators() {
         let mut dice = Dice(5);
@@ -120,5 +129,10 @@ fn what_has_no_kernel_is_said() {
         folded: (0, 1),
     };
     check(&device, &looped, &inputs, &[]);
-    assert!(device.report().contains("on the CPU: 4 (folds of places"), "{}", device.report());
+    assert!(device.report().contains("on the CPU: 4 (folds of places)"), "{}", device.report());
+    let inputs = [plain(&mut Dice(1), DType::F64, &[0, 5])];
+    let reductions = vec![Reduction { fold: Fold::Product, value: 0 }];
+    let nothing = Loop { shape: vec![0, 5], reductions, folded: (0, 2), ..looped };
+    check(&device, &nothing, &inputs, &[]);
+    assert!(device.report().contains("4 (folds of nothing)"), "{}", device.report());
 }

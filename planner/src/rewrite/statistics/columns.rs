@@ -24,11 +24,12 @@ pub(super) const UNKNOWN_VALUES: f64 = 50.0;
 pub(super) fn table(statistics: Option<Statistics>, fields: &Fields) -> Estimate {
     let known = statistics.as_ref().and_then(|known| known.num_rows.get_value());
     let rows = known.map_or(UNKNOWN_ROWS, |&rows| rows as f64);
+    let counted = statistics.as_ref().is_some_and(|known| known.num_rows.is_exact().unwrap_or(false));
     let described = statistics.as_ref().map_or(&[][..], |known| known.column_statistics.as_slice());
     let describe = |(place, field): (usize, &FieldRef)| {
         let unknown = || unknown(rows, field.data_type());
         let mut column = described.get(place).map_or_else(unknown, |column| column_of(column, rows, field.data_type()));
-        column.most = column.most.min(known.map_or(f64::INFINITY, |_| rows.max(1.0)));
+        column.most = column.most.min(if counted { rows.max(1.0) } else { f64::INFINITY });
         column
     };
     Estimate { rows, columns: fields.iter().enumerate().map(describe).collect() }
@@ -62,16 +63,15 @@ fn column_of(column: &ColumnStatistics, rows: f64, data_type: &DataType) -> Colu
     if let Some(values) = min.zip(max).and_then(|(min, max)| Values::between(min, max)) {
         let (count, certain) = values.among(filled);
         (estimate.ndv, estimate.domain, estimate.certain) = (count, count, certain);
-        // Between two texts are many others.
-        if min.is_none_or(|min| min.try_as_str().is_none()) {
-            estimate.most = estimate.most.min(values.most());
-        }
+    }
+    if let Some((min, max)) = min.zip(max) {
+        estimate.most = estimate.most.min(room(min, max));
     }
     if let Some(&distinct) = column.distinct_count.get_value() {
-        let distinct = (distinct as f64).clamp(1.0, filled);
         let exact = column.distinct_count.is_exact().unwrap_or(false);
+        estimate.most = if exact { distinct as f64 } else { estimate.most };
+        let distinct = (distinct as f64).clamp(1.0, filled);
         (estimate.ndv, estimate.domain, estimate.certain) = (distinct, distinct, exact);
-        estimate.most = if exact { distinct } else { estimate.most };
     }
     estimate
 }
@@ -110,12 +110,6 @@ impl Values {
         Some(Self::Measured(steps))
     }
 
-    /// All that there is room for.
-    fn most(&self) -> f64 {
-        let (Self::Numbered(values) | Self::Measured(values) | Self::Code(values)) = *self;
-        values
-    }
-
     /// How many there are among so many rows, and whether that is certain.
     fn among(&self, rows: f64) -> (f64, bool) {
         match *self {
@@ -123,6 +117,28 @@ impl Values {
             Self::Numbered(range) | Self::Measured(range) => (drawn(range, rows), false),
             Self::Code(values) => (values.min(rows), false),
         }
+    }
+}
+
+/// No more values than these are between two: of whole numbers, decimals, days and truth values. Of others, such as texts and floats,
+/// there may be any number.
+fn room(min: &ScalarValue, max: &ScalarValue) -> f64 {
+    let data_type = min.data_type();
+    let scale = match data_type {
+        DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal128(_, scale) => {
+            i32::from(scale)
+        }
+        DataType::Boolean | DataType::Date32 => 0,
+        _ if data_type.is_integer() => 0,
+        _ => return f64::INFINITY,
+    };
+    match (position(min), position(max)) {
+        (Some(low), Some(high)) if high >= low => {
+            // Far from 0 neighbours are one as doubles: so many of them may hide in each end.
+            let blurred = low.abs().max(high.abs()) * f64::EPSILON * 2.0;
+            (high - low + blurred) * 10_f64.powi(scale) + 1.0
+        }
+        _ => f64::INFINITY,
     }
 }
 

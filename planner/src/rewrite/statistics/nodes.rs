@@ -148,7 +148,8 @@ impl Estimator<'_> {
             exprs => (exprs.iter().collect::<Vec<_>>(), 1),
         };
         let values = plain.iter().map(|expr| self.expression(&input, expr, schema, source).most + 1.0);
-        (values.product(), (input.rows * f64::from(sets)).max(1.0))
+        // Equal values of several sets are groups of their own.
+        (values.product::<f64>() * f64::from(sets), (input.rows * f64::from(sets)).max(1.0))
     }
 
     fn limit(&self, limit: &Limit) -> Estimate {
