@@ -63,7 +63,7 @@ impl Builder {
             return self.light(node, true, Ok);
         }
         if let Some(repartition) = node.downcast_ref::<RepartitionExec>() {
-            return self.fused_repartition(repartition);
+            return self.fused_repartition(repartition, false);
         }
         if let Some(gather) = node.downcast_ref::<CoalescePartitionsExec>() {
             return self.fused_gather(node, gather);
@@ -156,7 +156,8 @@ impl Builder {
         Fused::scan(leaf, number, node, self.ranks).map(|fused| Some(fused.into()))
     }
 
-    fn fused_repartition(&mut self, repartition: &RepartitionExec) -> Result<Option<Part>> {
+    /// An exchange that DataFusion proposes, or a user has asked for.
+    pub(super) fn fused_repartition(&mut self, repartition: &RepartitionExec, by_user: bool) -> Result<Option<Part>> {
         let fused = match self.visit(repartition.input())? {
             Part::Fused(fused) => *fused,
             Part::Island(child) => {
@@ -169,8 +170,12 @@ impl Builder {
         match repartition.partitioning() {
             Partitioning::Hash(keys, _) => {
                 // Rows in one lane are together, but to be spread; whoever asks for a layout gets it over all ranks.
-                let stays = fused.lanes.len() > 1 && self.are_together(&fused, keys)?;
-                let fused = if stays { fused } else { self.by_hash(fused, keys, vec![Pin::Free; self.ranks])? };
+                let spread = fused.lanes.len() == 1 || by_user && !self.are_together(&fused, keys)?;
+                let fused = if spread {
+                    self.by_hash(fused, keys, vec![Pin::Free; self.ranks])?
+                } else {
+                    self.together(fused, keys, self.most_expected(repartition.input()), &by_keys(keys))?
+                };
                 Ok(Some(fused.into()))
             }
             Partitioning::RoundRobinBatch(_) if fused.lanes.len() >= self.ranks => Ok(Some(fused.into())),

@@ -278,9 +278,13 @@ impl Builder {
     fn visit_unshared(&mut self, node: &Arc<dyn ExecutionPlan>) -> Result<Part> {
         if let Some(layout) = node.downcast_ref::<LayoutExec>() {
             let exchange = layout.exchange().map_err(from_datafusion)?;
-            let part = self.visit_unshared(&exchange)?;
-            // Whoever asked for a layout may keep it, also of what only an island can make.
-            return if self.world.native.is_some() { self.visited(part, &exchange).map(Part::from) } else { Ok(part) };
+            let native = exchange.downcast_ref::<RepartitionExec>().filter(|_| self.world.native.is_some());
+            let part = native.map(|repartition| self.fused_repartition(repartition, true)).transpose()?.flatten();
+            return match part {
+                // Whoever asked for a layout may keep it, also of what only an island can make.
+                Some(part) => self.visited(part, &exchange).map(Part::from),
+                None => self.visit_unshared(&exchange),
+            };
         }
         if let Some(contraction) = node.downcast_ref::<ContractionExec>() {
             return self.contraction(contraction);
