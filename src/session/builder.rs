@@ -54,6 +54,10 @@ use super::{Inner, Options, Session};
 /// A guess.
 const ARRAYS_WHOLE_BELOW: usize = 1 << 16;
 
+/// What is said when a session is to use a device: nothing is silent.
+const NO_KERNELS: &str =
+    "queries have no kernels yet and run on the CPU; element-wise work and folds of arrays run on the device";
+
 /// On what stages run by preference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Device {
@@ -296,16 +300,20 @@ impl SessionBuilder {
             progress: &progress,
             activity: &activity,
             here,
-            gpus: machine.gpus.len(),
             timeout,
         };
+        let accelerators = self.accelerators(first, here, machine.gpus.len(), &control)?;
+        if !accelerators.is_empty() && first_process(&launch) {
+            warn(NO_KERNELS);
+        }
         // A plan that is only looked at needs no lane for each thread of a machine that is not there.
         let lanes = if self.cluster.is_some() { cluster.ranks() } else { size * threads };
         let shape = Shape { ranks: cluster.ranks(), lanes };
         let ranks = communicators
             .into_iter()
             .zip(switchboards)
-            .map(|(communicator, switchboard)| start.rank(communicator, switchboard));
+            .zip(accelerators.into_iter().map(Some).chain(std::iter::repeat(None)))
+            .map(|((communicator, switchboard), accelerator)| start.rank(communicator, switchboard, accelerator));
         let ranks = ranks.collect::<Result<Vec<_>>>()?;
         let inner = Inner {
             context: self.context(shape)?,
@@ -397,6 +405,28 @@ impl SessionBuilder {
         if control.ranks() > here { control.decide_on_root("threads", || Ok(threads)) } else { Ok(threads) }
     }
 
+    /// What each rank of this process runs kernels on; ranks of a host take its GPUs in turn. Nothing where the CPU does it all. A rank
+    /// that has no such device ends all of them.
+    fn accelerators(&self, first: usize, here: usize, gpus: usize, control: &Control) -> Result<Vec<Accelerator>> {
+        let device = |rank: usize| match self.device {
+            Device::Gpu => EngineDevice::gpu(rank % gpus.max(1)),
+            _ => EngineDevice::emulated(),
+        };
+        if matches!(self.device, Device::Auto | Device::Cpu) {
+            return Ok(Vec::new());
+        }
+        let made = (first..first + here).map(|rank| device(rank).map(Accelerator::new)).collect::<Result<Vec<_>>>();
+        if control.ranks() > here {
+            let ours = made.as_ref().map(|_| ()).map_err(Clone::clone);
+            let all = control.all_gather_values("devices", &ours)?;
+            if let Some((rank, error)) = all.into_iter().enumerate().find_map(|(rank, ours)| Some((rank, ours.err()?)))
+            {
+                return Err(error.context(format!("rank {rank}")));
+            }
+        }
+        made
+    }
+
     /// DataFusion's context, for making programs.
     fn context(&self, shape: Shape) -> Result<SessionContext> {
         let mut config = SessionConfig::new().with_default_catalog_and_schema("bireme", "public");
@@ -428,13 +458,16 @@ struct Start<'a> {
     progress: &'a Progress,
     activity: &'a Activity,
     here: usize,
-    /// GPUs of this host.
-    gpus: usize,
     timeout: Duration,
 }
 
 impl Start<'_> {
-    fn rank(&self, communicator: Arc<dyn Communicator>, switchboard: Switchboard) -> Result<Rank> {
+    fn rank(
+        &self,
+        communicator: Arc<dyn Communicator>,
+        switchboard: Switchboard,
+        accelerator: Option<Accelerator>,
+    ) -> Result<Rank> {
         let number = communicator.rank();
         let limit =
             self.builder.memory_limit.map(|bytes| usize::try_from(bytes / self.here as u64).unwrap_or(usize::MAX));
@@ -474,21 +507,9 @@ impl Start<'_> {
             native: Some(NativeWorld { workers, leaves }),
             mapper,
             cluster: self.cluster.clone(),
-            accelerator: self.accelerator(number)?,
+            accelerator,
             planning_fails: self.builder.fault == Some(Fault::Planning(number)),
         })
-    }
-}
-
-impl Start<'_> {
-    /// What a rank runs kernels on; ranks of one host take its GPUs in turn.
-    fn accelerator(&self, rank: usize) -> Result<Option<Accelerator>> {
-        let device = match self.builder.device {
-            Device::Auto | Device::Cpu => return Ok(None),
-            Device::Emulated => EngineDevice::emulated()?,
-            Device::Gpu => EngineDevice::gpu(rank % self.gpus.max(1))?,
-        };
-        Ok(Some(Accelerator::new(device)))
     }
 }
 
