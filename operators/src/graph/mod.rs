@@ -12,6 +12,8 @@
 //! its smallest valid one, sums are taken in a fixed order. (The GAP variant of PageRank, which reads ranks that were written
 //! in the same round, is the exception, and says so.)
 //!
+//! [`GraphOnDevice`] has some of them as kernels of a device, with the same answers.
+//!
 //! S. Beamer, K. Asanović, D. Patterson: The GAP Benchmark Suite, arXiv:1508.03619 (2015).
 
 mod algorithm;
@@ -25,6 +27,7 @@ mod communities;
 mod components;
 mod coreness;
 mod csr;
+mod device;
 mod edges;
 pub mod generate;
 mod iterate;
@@ -52,6 +55,7 @@ pub use communities::{communities, verify_communities};
 pub use components::{components, verify_components};
 pub use coreness::{coreness, verify_coreness};
 pub use csr::{Csr, Graph, Weighted};
+pub use device::GraphOnDevice;
 pub use edges::EdgeColumns;
 pub use iterate::{Iteration, Numeric, Steps, Value};
 pub use keep::Kept;
