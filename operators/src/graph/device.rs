@@ -3,7 +3,7 @@
 //! ```text
 //!   Graph ──new──► GraphOnDevice   out       offsets (u64), targets (u32)          once; every algorithm reads them there
 //!                    │             incoming  the same, unless the graph is symmetric
-//!                    └─ bfs ──► one answer a vertex, on the host
+//!                    └─ bfs, pagerank ──► one answer a vertex, on the host
 //! ```
 //!
 //! Each algorithm is one file, with its kernels beside it. A kernel never waits for another block: what needs all blocks is another
@@ -17,6 +17,7 @@
 //! Threads read words of 32 bits that others write at the same time; each file says why it does not matter which values they see.
 
 mod bfs;
+mod pagerank;
 #[cfg(test)]
 #[allow(
     clippy::unwrap_used,
@@ -84,7 +85,7 @@ impl GraphOnDevice {
         why_not_so_many(graph.vertices())
     }
 
-    /// Bytes of a device's memory that the graph takes; while they run, algorithms take 16 more for each vertex.
+    /// Bytes of a device's memory that the graph takes; while they run, algorithms take up to 40 more for each vertex.
     pub fn bytes(graph: &Graph) -> usize {
         let sides = if graph.is_symmetric() { 1 } else { 2 };
         sides * ((graph.vertices() + 1) * size_of::<u64>() + graph.edges() * size_of::<u32>())
@@ -136,6 +137,11 @@ impl GraphOnDevice {
     /// Memory for so many words of 32 bits.
     fn words(&self, count: usize) -> Result<Memory> {
         self.device.allocate(count * size_of::<u32>())
+    }
+
+    /// Memory for so many words of 64 bits.
+    fn longs(&self, count: usize) -> Result<Memory> {
+        self.device.allocate(count * size_of::<u64>())
     }
 
     /// A thread for each of so many things.

@@ -6,7 +6,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::super::generate::{kron, uniform};
 use super::super::samples;
-use super::super::{BuildOptions, Edges, bfs, bfs_depths};
+use super::super::{BuildOptions, Edges, PowerIteration, Ranks, bfs, bfs_depths, pagerank, personalised_pagerank};
 use super::super::{directed, symmetric};
 use super::*;
 
@@ -110,6 +110,45 @@ fn what_is_no_vertex_reaches_nothing() {
     }
 }
 
+/// The same bits, also of what is no number.
+#[track_caller]
+fn assert_same(name: &str, found: &Ranks, wanted: &Ranks) {
+    let bits = |ranks: &Ranks| ranks.ranks.iter().map(|rank| rank.to_bits()).collect::<Vec<_>>();
+    assert_eq!((found.iterations, found.change.to_bits()), (wanted.iterations, wanted.change.to_bits()), "{name}");
+    assert!(bits(found) == bits(wanted), "{name}: {found:?} and {wanted:?}");
+}
+
+#[test]
+fn ranks() {
+    on_devices(|name, graph, on_device| {
+        let some = PowerIteration { max_iterations: 12, ..PowerIteration::default() };
+        let all = PowerIteration { tolerance: 1e-4, ..PowerIteration::default() };
+        for options in [some, all] {
+            assert_same(name, &on_device.pagerank(&options).unwrap(), &pagerank(graph, &options));
+        }
+        // Those that are there twice or are no vertices do not count.
+        let sources = [2, 0, 2, 1_000_000];
+        let found = on_device.personalised_pagerank(&sources, &some).unwrap();
+        assert_same(name, &found, &personalised_pagerank(graph, &sources, &some));
+    });
+}
+
+/// Several blocks of vertices, and the last one not full.
+#[test]
+fn ranks_over_blocks() {
+    let (vertices, mut edges) = (2 * 1024 + 300, samples::skewed(11, 6, 5));
+    edges.extend((0..290).flat_map(|step| [(2050 + step, step), (step, 2050 + step), (step, 2049)]));
+    let graph = samples::directed(vertices, &edges);
+    for device in devices() {
+        let on_device = GraphOnDevice::new(&device, &graph).unwrap();
+        for max_iterations in [0, 1, 7] {
+            let options = PowerIteration { max_iterations, ..PowerIteration::default() };
+            let (found, wanted) = (on_device.pagerank(&options).unwrap(), pagerank(&graph, &options));
+            assert_same(&format!("{max_iterations} iterations"), &found, &wanted);
+        }
+    }
+}
+
 #[test]
 fn multigraphs() {
     let devices = devices();
@@ -123,6 +162,8 @@ fn multigraphs() {
         }) {
             let on_device = GraphOnDevice::new(device, &graph).unwrap();
             check_search("multigraph", &graph, &on_device, edges.first().map_or(0, |edge| edge.0));
+            let options = PowerIteration { max_iterations: 5, ..PowerIteration::default() };
+            assert_same("multigraph", &on_device.pagerank(&options).unwrap(), &pagerank(&graph, &options));
         }
         Ok(())
     });
