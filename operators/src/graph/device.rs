@@ -3,7 +3,7 @@
 //! ```text
 //!   Graph ──new──► GraphOnDevice   out       offsets (u64), targets (u32)          once; every algorithm reads them there
 //!                    │             incoming  the same, unless the graph is symmetric
-//!                    └─ bfs, pagerank ──► one answer a vertex, on the host
+//!                    └─ bfs, pagerank, components ──► one answer a vertex, on the host
 //! ```
 //!
 //! Each algorithm is one file, with its kernels beside it. A kernel never waits for another block: what needs all blocks is another
@@ -17,6 +17,7 @@
 //! Threads read words of 32 bits that others write at the same time; each file says why it does not matter which values they see.
 
 mod bfs;
+mod components;
 mod pagerank;
 #[cfg(test)]
 #[allow(
@@ -58,6 +59,7 @@ const WARP: usize = 32;
 /// // Without a C++ compiler there is no emulated device.
 /// if let Ok(device) = Device::emulated() {
 ///     let graph = GraphOnDevice::new(&device, &graph)?;
+///     assert_eq!(graph.components()?, [0, 0, 0, 3, 3]);
 ///     assert_eq!(graph.bfs_depths(2)?[..3], [2, 1, 0]);
 /// }
 /// # Ok::<(), bireme_engine::Error>(())

@@ -6,7 +6,9 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::super::generate::{kron, uniform};
 use super::super::samples;
-use super::super::{BuildOptions, Edges, PowerIteration, Ranks, bfs, bfs_depths, pagerank, personalised_pagerank};
+use super::super::{
+    BuildOptions, Edges, PowerIteration, Ranks, bfs, bfs_depths, components, pagerank, personalised_pagerank,
+};
 use super::super::{directed, symmetric};
 use super::*;
 
@@ -150,6 +152,32 @@ fn ranks_over_blocks() {
 }
 
 #[test]
+fn labels_of_components() {
+    on_devices(|name, graph, on_device| {
+        assert_eq!(on_device.components().unwrap(), components(graph), "{name}");
+    });
+}
+
+/// Many components of several sizes, and long paths whose vertices are far apart.
+#[test]
+fn components_apart() {
+    let count = 3000_u32;
+    let far = |place: u32| (u64::from(place) * 7001 % u64::from(count)) as u32;
+    let paths = |length: u32| {
+        let within = (1..count).filter(move |to| to % length != 0);
+        within.map(|to| (far(to), far(to - 1))).collect::<Vec<_>>()
+    };
+    for device in devices() {
+        for length in [2, 7, 100, 1500, 3000] {
+            for graph in [samples::directed(3000, &paths(length)), samples::symmetric(3000, &paths(length))] {
+                let found = GraphOnDevice::new(&device, &graph).unwrap().components().unwrap();
+                assert_eq!(found, components(&graph), "paths of {length}");
+            }
+        }
+    }
+}
+
+#[test]
 fn multigraphs() {
     let devices = devices();
     let mut runner = TestRunner::new_with_rng(
@@ -164,6 +192,7 @@ fn multigraphs() {
             check_search("multigraph", &graph, &on_device, edges.first().map_or(0, |edge| edge.0));
             let options = PowerIteration { max_iterations: 5, ..PowerIteration::default() };
             assert_same("multigraph", &on_device.pagerank(&options).unwrap(), &pagerank(&graph, &options));
+            assert_eq!(on_device.components().unwrap(), components(&graph));
         }
         Ok(())
     });
