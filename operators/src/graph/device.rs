@@ -3,7 +3,7 @@
 //! ```text
 //!   Graph ──new──► GraphOnDevice   out       offsets (u64), targets (u32)          once; every algorithm reads them there
 //!                    │             incoming  the same, unless the graph is symmetric
-//!                    └─ bfs, pagerank, components ──► one answer a vertex, on the host
+//!                    └─ bfs, pagerank, components, triangles ──► one answer a vertex, on the host
 //! ```
 //!
 //! Each algorithm is one file, with its kernels beside it. A kernel never waits for another block: what needs all blocks is another
@@ -18,6 +18,7 @@
 
 mod bfs;
 mod components;
+mod offsets;
 mod pagerank;
 #[cfg(test)]
 #[allow(
@@ -26,6 +27,7 @@ mod pagerank;
     reason = "a failed unwrap is a failed test; what did not run says so"
 )]
 mod tests;
+mod triangles;
 
 use std::fmt;
 
@@ -87,7 +89,8 @@ impl GraphOnDevice {
         why_not_so_many(graph.vertices())
     }
 
-    /// Bytes of a device's memory that the graph takes; while they run, algorithms take up to 40 more for each vertex.
+    /// Bytes of a device's memory that the graph takes; while they run, algorithms take up to 40 more for each vertex, and
+    /// those that count triangles 4 for each edge as well (12 if the graph is directed).
     pub fn bytes(graph: &Graph) -> usize {
         let sides = if graph.is_symmetric() { 1 } else { 2 };
         sides * ((graph.vertices() + 1) * size_of::<u64>() + graph.edges() * size_of::<u32>())

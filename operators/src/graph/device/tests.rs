@@ -7,7 +7,8 @@ use proptest::test_runner::{Config, TestRunner};
 use super::super::generate::{kron, uniform};
 use super::super::samples;
 use super::super::{
-    BuildOptions, Edges, PowerIteration, Ranks, bfs, bfs_depths, components, pagerank, personalised_pagerank,
+    BuildOptions, Csr, Edges, PowerIteration, Ranks, bfs, bfs_depths, components, count_triangles, pagerank,
+    personalised_pagerank, triangles,
 };
 use super::super::{directed, symmetric};
 use super::*;
@@ -178,6 +179,14 @@ fn components_apart() {
 }
 
 #[test]
+fn counts_of_triangles() {
+    on_devices(|name, graph, on_device| {
+        assert_eq!(on_device.count_triangles().unwrap(), count_triangles(graph), "{name}");
+        assert_eq!(on_device.triangles().unwrap(), triangles(graph), "{name}");
+    });
+}
+
+#[test]
 fn multigraphs() {
     let devices = devices();
     let mut runner = TestRunner::new_with_rng(
@@ -193,10 +202,36 @@ fn multigraphs() {
             let options = PowerIteration { max_iterations: 5, ..PowerIteration::default() };
             assert_same("multigraph", &on_device.pagerank(&options).unwrap(), &pagerank(&graph, &options));
             assert_eq!(on_device.components().unwrap(), components(&graph));
+            assert_eq!(on_device.count_triangles().unwrap(), count_triangles(&graph));
+            assert_eq!(on_device.triangles().unwrap(), triangles(&graph));
         }
         Ok(())
     });
     ran.unwrap();
+}
+
+/// Several tiles, and sums that do not fit 32 bits.
+#[test]
+fn running_sums() {
+    for device in devices() {
+        for count in [1, 255, 2048, 2049, 7000] {
+            let counts = (0..count).map(|at: u32| at.wrapping_mul(0x9e37_79b9)).collect::<Vec<_>>();
+            let graph = Graph::directed(
+                Csr::from_parts(vec![0; count as usize + 1], vec![]),
+                Csr::from_parts(vec![0; count as usize + 1], vec![]),
+            );
+            let graph = GraphOnDevice::new(&device, &graph).unwrap();
+            let (offsets, total) = graph.offsets_of(&device.upload(counts.to_byte_slice()).unwrap()).unwrap();
+            let mut sum = 0;
+            let sums = counts.iter().map(|&count| {
+                sum += u64::from(count);
+                sum
+            });
+            let wanted = [0].into_iter().chain(sums).collect::<Vec<_>>();
+            assert_eq!(download::<u64>(&device, &offsets, count as usize + 1).unwrap(), wanted);
+            assert_eq!(Some(&total), wanted.last());
+        }
+    }
 }
 
 #[test]
