@@ -19,12 +19,15 @@
 //! Kernels run on the rayon pool they are called in. Work is cut by patterns and shapes alone, and pieces are added up in order, so
 //! results have the same bits on any number of threads. Integers are summed exactly; a result that does not fit is an error.
 //!
+//! [`MatrixOnDevice`] has SpMV and SpMM as kernels of a device, with the same bits.
+//!
 //! This module knows no plans and no tables. SQL's products of tables are `contract_rows`.
 
 mod accumulator;
 mod coordinates;
 mod csf;
 mod csr;
+mod device;
 mod einsum;
 mod general;
 mod matrix;
@@ -47,6 +50,7 @@ mod times_sparse;
 pub use coordinates::Coordinates;
 pub use csf::Csf;
 pub use csr::Csr;
+pub use device::{Float, MatrixOnDevice, why_no_kernel};
 pub use einsum::{contract_sparse, is_sparse};
 pub use mttkrp::mttkrp;
 pub use number::Number;
