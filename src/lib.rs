@@ -36,6 +36,7 @@ pub use bireme_engine::error::{Error, ErrorKind, Result};
 pub use bireme_engine::layout::{Grid, Layout};
 pub use bireme_engine::machine::{Cluster, Machine, Rates};
 pub use bireme_engine::peers::Peers;
+pub use bireme_operators::{DeviceReport, DeviceShare, DeviceWork};
 /// Who decides what a plan leaves open: how joins between ranks meet, and where lanes run.
 pub use bireme_planner::place as mapper;
 pub use frame::{DataFrame, GroupBy};

@@ -45,6 +45,7 @@ use crate::pipeline::ir::{AggregateMode, AggregateSpec};
 mod collector;
 mod column;
 mod dense;
+mod device;
 mod distinct;
 mod gather;
 mod groups;
@@ -61,6 +62,7 @@ mod table;
 mod tests;
 
 use collector::{Collected, Collector};
+pub(crate) use device::{Fold, GroupsWanted, StateWanted, groups_wanted};
 pub use distinct::Distinct;
 use groups::Load;
 use plan::Plan;

@@ -37,7 +37,6 @@ mod tests;
 mod tile;
 
 pub use body::{ArrayBody, ByName, message_schema};
-pub use device::Accelerator;
 pub use dtype::{DType, Native, Scalar};
 pub use fold::{Fold, Leaves, rows_of_a_leaf};
 pub use leaf::result;

@@ -97,4 +97,4 @@ impl Evaluator {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

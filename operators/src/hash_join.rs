@@ -24,6 +24,7 @@
 
 mod blocks;
 mod cursor;
+mod device;
 mod directory;
 mod gather;
 mod index;
@@ -51,6 +52,7 @@ use bireme_engine::{Error, Result};
 use parking_lot::Mutex;
 
 pub use cursor::ProbeCursor;
+pub(crate) use gather::gather as gather_rows;
 pub use key_filter::{KeyFilter, KeyUnion};
 pub use table::JoinTable;
 

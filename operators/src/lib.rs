@@ -4,6 +4,7 @@
 //! *plans* appear only in `island`; what needs DataFusion at all stands behind the feature `datafusion`, so that
 //! pipelines and their operators build and test in seconds without it.
 
+mod accelerator;
 pub mod aggregate;
 pub mod array;
 #[cfg(feature = "datafusion")]
@@ -33,3 +34,5 @@ pub mod sparse;
 #[cfg(feature = "datafusion")]
 pub mod tensor;
 pub mod window;
+
+pub use accelerator::{Accelerator, Report as DeviceReport, Share as DeviceShare, Work as DeviceWork};

@@ -25,6 +25,7 @@
 //! `cargo bench --workspace --features mpi --bench operators -- sort`.
 
 mod blocks;
+mod device;
 mod external;
 mod integers;
 mod layout;
@@ -57,6 +58,7 @@ use self::ordered::is_word;
 use self::pending::Pending;
 use self::scan::SortedScan;
 use self::top::Top;
+use crate::accelerator::Accelerator;
 use crate::pipeline::Resources;
 use crate::pipeline::ir::{SortKey, SortSpec};
 
@@ -95,6 +97,8 @@ struct Shared {
     /// Keys of types that are neither words nor texts: their columns, and how these become bytes.
     encoded: Vec<(usize, RowConverter)>,
     fetch: Option<usize>,
+    /// Puts rows in order, if not the CPU.
+    accelerator: Option<Accelerator>,
     /// The best of the thresholds of all workers, see [`top`].
     threshold: AtomicU64,
     resources: Resources,
@@ -106,6 +110,19 @@ impl Sorter {
     /// # Errors
     /// A key is no column, or is of a type that has no order.
     pub fn new(spec: SortSpec, input: Vec<DataType>, resources: Resources) -> Result<Self> {
+        Self::on(spec, input, resources, None)
+    }
+
+    /// The same, but a device puts rows in order, if there is one.
+    ///
+    /// # Errors
+    /// As [`Sorter::new`].
+    pub fn on(
+        spec: SortSpec,
+        input: Vec<DataType>,
+        resources: Resources,
+        accelerator: Option<Accelerator>,
+    ) -> Result<Self> {
         let mut types = input.iter().map(carried_type).collect::<Vec<_>>();
         let (visible, mut keys, mut encoded) = (types.len(), Vec::new(), Vec::new());
         for &SortKey { column, descending, nulls_first } in &spec.keys {
@@ -127,8 +144,8 @@ impl Sorter {
             keys.push(Key { column: types.len(), descending: false, nulls_first: true, word: false });
             types.push(DataType::BinaryView);
         }
-        let shared =
-            Shared { types, visible, keys, encoded, fetch: spec.fetch, threshold: AtomicU64::new(u64::MAX), resources };
+        let (fetch, threshold) = (spec.fetch, AtomicU64::new(u64::MAX));
+        let shared = Shared { types, visible, keys, encoded, fetch, accelerator, threshold, resources };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -158,7 +175,7 @@ impl Sorter {
         }
         let blocks = locals.iter_mut().flat_map(|local| std::mem::take(&mut local.blocks)).collect::<Vec<_>>();
         let memory = locals.into_iter().map(|local| local.memory).collect::<Vec<_>>();
-        let order = Order::of(&blocks, &shared.keys, shared.wanted())?;
+        let order = Order::of(&blocks, &shared.keys, shared.wanted(), shared.accelerator.as_ref())?;
         give_back(&memory, ORDER_BYTES * blocks.iter().map(|block| block.rows).sum::<usize>() - order.bytes());
         shared.resources.cancel.check()?;
         let columns = shared.types.iter().take(shared.visible).enumerate();
@@ -267,7 +284,7 @@ impl LocalSort {
         let shared = Arc::clone(&self.shared);
         self.blocks.extend(self.pending.seal(&shared.types)?);
         let blocks = std::mem::take(&mut self.blocks);
-        let order = Order::of(&blocks, &shared.keys, shared.wanted())?;
+        let order = Order::of(&blocks, &shared.keys, shared.wanted(), shared.accelerator.as_ref())?;
         let runs = match &mut self.runs {
             Some(runs) => runs,
             none => none.insert(Runs::create(&shared.types, &shared.resources)?),

@@ -239,7 +239,7 @@ impl Case {
             let table = Table { lanes: (0..lanes).map(of).collect(), pace };
             let leaf = Leaf { source: Arc::new(table), lanes: (0..lanes).collect() };
             let name = format!("table {stage}");
-            let scan = Scan { leaf: 0, name, projection: vec![0, 1], predicates: vec![], partners };
+            let scan = Scan { leaf: 0, name, projection: vec![0, 1], predicates: vec![], prunes: vec![], partners };
             let pipeline = Pipeline {
                 source: Source::Scan(scan),
                 steps: vec![],

@@ -27,7 +27,8 @@ use bireme_engine::run::RankContext;
 use bireme_engine::scratch::Scratch;
 use bireme_engine::switchboard::Switchboard;
 use bireme_engine::workers::Workers;
-use bireme_operators::array::{Accelerator, keep_no_memory};
+use bireme_operators::Accelerator;
+use bireme_operators::array::keep_no_memory;
 use bireme_operators::errors::from_datafusion;
 use bireme_operators::island::IslandRuntime;
 use bireme_operators::{overflow, tensor};
@@ -54,10 +55,6 @@ use super::{Inner, Options, Session};
 /// A guess.
 const ARRAYS_WHOLE_BELOW: usize = 1 << 16;
 
-/// What is said when a session is to use a device: nothing is silent.
-const NO_KERNELS: &str =
-    "queries have no kernels yet and run on the CPU; element-wise work and folds of arrays run on the device";
-
 /// On what stages run by preference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Device {
@@ -66,7 +63,7 @@ pub enum Device {
     Auto,
     /// Only the CPU.
     Cpu,
-    /// A GPU for each rank, and the CPU for what has no kernel yet: so far that is all but element-wise work on arrays.
+    /// A GPU for each rank, and the CPU for what has no kernel: EXPLAIN says what that is.
     Gpu,
     /// As [`Device::Gpu`], on an emulation of one that compiles the same kernels with the system's C++ compiler: for tests.
     Emulated,
@@ -303,9 +300,6 @@ impl SessionBuilder {
             timeout,
         };
         let accelerators = self.accelerators(first, here, machine.gpus.len(), &control)?;
-        if !accelerators.is_empty() && first_process(&launch) {
-            warn(NO_KERNELS);
-        }
         // A plan that is only looked at needs no lane for each thread of a machine that is not there.
         let lanes = if self.cluster.is_some() { cluster.ranks() } else { size * threads };
         let shape = Shape { ranks: cluster.ranks(), lanes };
@@ -504,7 +498,7 @@ impl Start<'_> {
             reads,
             communicator,
             slicer: Arc::new(SessionLeaves::default()),
-            native: Some(NativeWorld { workers, leaves }),
+            native: Some(NativeWorld { workers, accelerator: accelerator.clone(), leaves }),
             mapper,
             cluster: self.cluster.clone(),
             accelerator,

@@ -31,7 +31,7 @@ use bireme_engine::machine::{Cluster, Machine, Rates};
 use bireme_engine::metrics::Progress;
 use bireme_engine::peers::Peers;
 use bireme_engine::scratch::Scratch;
-use bireme_operators::array::Accelerator;
+use bireme_operators::{Accelerator, DeviceReport};
 use datafusion::prelude::SessionContext;
 use parking_lot::Mutex;
 
@@ -169,11 +169,16 @@ impl Session {
         &self.inner.machine
     }
 
-    /// What ran on the devices of this process's ranks, and what on the CPU instead, with the reasons; `None` without a device.
-    pub fn device_report(&self) -> Option<String> {
-        let reports = self.local_ranks().iter().filter_map(|rank| rank.accelerator.as_ref()).map(Accelerator::report);
-        let reports = reports.collect::<Vec<_>>();
-        (!reports.is_empty()).then(|| reports.join("\n"))
+    /// What ran on the devices of this process's ranks so far, one for each, and what on the CPU instead, with the reasons.
+    ///
+    /// ```
+    /// use bireme::prelude::*;
+    /// let session = Session::builder().device(Device::Cpu).build()?;
+    /// assert!(session.device_reports().is_empty());
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn device_reports(&self) -> Vec<DeviceReport> {
+        self.local_ranks().iter().filter_map(|rank| rank.accelerator.as_ref()).map(Accelerator::report).collect()
     }
 
     /// The machine of the whole job, as plans see it.

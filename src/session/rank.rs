@@ -14,7 +14,7 @@ use bireme_engine::metrics::RunReport;
 use bireme_engine::run::{RankContext, run};
 use bireme_engine::stage::{Pin, Sink};
 use bireme_engine::workers::Workers;
-use bireme_operators::array::Accelerator;
+use bireme_operators::Accelerator;
 use bireme_operators::island::{IslandRuntime, LeafSlicer};
 use bireme_planner::physical::wished_mapper;
 use bireme_planner::place::Mapper;

@@ -13,9 +13,20 @@ use crate::error::{Error, Result};
 
 const EMULATOR: &str = include_str!("emulator.h");
 
-/// Each operation of floats is rounded by itself, as NVRTC is told, too; types are looked at as words.
-const OPTIONS: [&str; 8] =
-    ["-std=c++17", "-O1", "-shared", "-fPIC", "-ffp-contract=off", "-fno-strict-aliasing", "-w", "-xc++"];
+/// Each operation of floats is rounded by itself, as NVRTC is told, too; types are looked at as words; integers wrap, as those of GPUs do;
+/// a kernel is its library's own, whatever the host's libraries call by its name (`write`).
+const OPTIONS: [&str; 10] = [
+    "-std=c++17",
+    "-O1",
+    "-shared",
+    "-fPIC",
+    "-ffp-contract=off",
+    "-fno-strict-aliasing",
+    "-fwrapv",
+    "-w",
+    "-Wl,-Bsymbolic",
+    "-xc++",
+];
 
 /// As a GPU's memory is aligned.
 const ALIGNED: usize = 256;

@@ -82,7 +82,8 @@ impl Buffer {
         self.bytes
     }
 
-    pub(super) fn address(&self) -> u64 {
+    /// Where it lies, for kernels that find their way by numbers; whoever hands it on keeps the buffer until they have run.
+    pub fn address(&self) -> u64 {
         self.address
     }
 

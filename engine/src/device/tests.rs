@@ -33,7 +33,7 @@ fn numbers<T: Copy + Default>(device: &Device, buffer: &Buffer) -> Vec<T> {
 }
 
 const KERNELS: &str = r#"
-extern "C" __global__ void scaled(const f64 *from, f64 *to, f64 factor, i64 count) {
+extern "C" __global__ void write(const f64 *from, f64 *to, f64 factor, i64 count) {
   for (i64 at = blockIdx.x * (i64)blockDim.x + threadIdx.x; at < count; at += (i64)gridDim.x * blockDim.x)
     to[at] = from[at] * factor + 1.0;
 }
@@ -100,7 +100,7 @@ extern "C" __global__ void missing(i32 *out) {
 "#;
 
 fn module(device: &Device) -> Module {
-    let names = ["scaled", "summed", "flagged", "running", "put", "parts", "missing"];
+    let names = ["write", "summed", "flagged", "running", "put", "parts", "missing"];
     device.load(&Source::new(KERNELS, names)).unwrap()
 }
 
@@ -114,8 +114,8 @@ fn kernels_compute_what_they_say() {
         let grid = Grid::covering(floats.len(), 128, 13);
         let arguments =
             [Argument::Memory(&from), Argument::Memory(&to), Argument::F64(2.5), Argument::I64(floats.len() as i64)];
-        // SAFETY: what `scaled` takes; both have so many numbers.
-        unsafe { module.launch("scaled", &grid, &arguments).unwrap() };
+        // SAFETY: what `write` takes; both have so many numbers.
+        unsafe { module.launch("write", &grid, &arguments).unwrap() };
         let expected = floats.iter().map(|value| value * 2.5 + 1.0).collect::<Vec<_>>();
         assert_eq!(numbers::<f64>(&device, &to), expected, "each operation is rounded by itself");
 
@@ -248,7 +248,7 @@ fn sources_compile_for_gpus_without_one() {
     if let Some(reason) = compiler_is_missing() {
         return println!("SKIPPED: {reason}");
     }
-    let source = Source::new(KERNELS, ["scaled"]);
+    let source = Source::new(KERNELS, ["write"]);
     for architecture in ["sm_80", "sm_90"] {
         let cubin = compile_for(&source, architecture).unwrap();
         assert!(cubin.starts_with(b"\x7fELF"), "{} bytes", cubin.len());

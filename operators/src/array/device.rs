@@ -5,12 +5,13 @@
 
 mod source;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::buffer::{Buffer, MutableBuffer};
-use bireme_engine::device::{Argument, Buffer as Memory, Device, Grid};
+use bireme_engine::device::{Argument, Buffer as Memory, Grid};
 use bireme_engine::error::Result;
 use parking_lot::Mutex;
 
@@ -19,6 +20,7 @@ use super::folding::Folding;
 use super::operand::Operand;
 use super::program::Loop;
 use super::run::Ran;
+use crate::accelerator::{Accelerator, Work};
 use source::{Kernel, NAME, TEAM};
 
 /// Threads of a block.
@@ -26,22 +28,6 @@ const THREADS: u32 = 256;
 
 /// Blocks at most: enough for the largest GPU several times over, and each thread takes several elements of a large loop.
 const BLOCKS: u32 = 132 * 32;
-
-/// A device that loops run on, and what it has done; clones share both.
-#[derive(Clone, Debug)]
-pub struct Accelerator {
-    device: Device,
-    done: Arc<Mutex<Done>>,
-}
-
-#[derive(Debug, Default)]
-struct Done {
-    loops: u64,
-    /// Loops that ran on the CPU, by why they did.
-    on_cpu: BTreeMap<String, u64>,
-    uploaded: u64,
-    downloaded: u64,
-}
 
 /// What lies on the device while a plan runs, by where it lies on the host.
 #[derive(Debug, Default)]
@@ -74,31 +60,6 @@ impl Copies {
 }
 
 impl Accelerator {
-    /// Runs loops on this device.
-    pub fn new(device: Device) -> Self {
-        Self { device, done: Arc::default() }
-    }
-
-    /// What has run where, for people.
-    pub fn report(&self) -> String {
-        let done = self.done.lock();
-        let on_cpu = done.on_cpu.iter().map(|(why, count)| format!("{count} ({why})")).collect::<Vec<_>>();
-        format!(
-            "{} loops on {}, {} bytes up and {} down; on the CPU: {}",
-            done.loops,
-            self.device.describe(),
-            done.uploaded,
-            done.downloaded,
-            if on_cpu.is_empty() { "none".to_owned() } else { on_cpu.join(", ") }
-        )
-    }
-
-    /// How many loops ran on the device, and how many on the CPU instead.
-    pub fn counts(&self) -> (u64, u64) {
-        let done = self.done.lock();
-        (done.loops, done.on_cpu.values().sum())
-    }
-
     /// Runs a loop over the elements whose first index is in `rows`; `None` if it has no kernel.
     ///
     /// # Errors
@@ -116,19 +77,21 @@ impl Accelerator {
         let Kernel { source, words, cut } = match Kernel::of(&folding, operands, numbers)? {
             Ok(kernel) => kernel,
             Err(reason) => {
-                *self.done.lock().on_cpu.entry(reason).or_default() += 1;
+                self.count_on_cpu(Work::Loops, reason);
                 return Ok(None);
             }
         };
-        let module = self.device.load(&source)?;
+        let module = self.device().load(&source)?;
         let elements = (words[1] - words[0]) as usize;
         let behind = looped.thirds()[2];
         let leaves = cut.as_ref().map_or(0, |cut| cut.outer.len() * cut.own.len() * behind);
-        let parameters = self.device.upload(Buffer::from_vec(words).as_slice())?;
-        let inputs = operands.iter().map(|operand| self.copy(operand.data(), copies)).collect::<Result<Vec<_>>>()?;
+        let parameters = self.device().upload(Buffer::from_vec(words).as_slice())?;
+        let uploaded = Cell::new(0);
+        let inputs = operands.iter().map(|operand| self.copy(operand.data(), copies, &uploaded));
+        let inputs = inputs.collect::<Result<Vec<_>>>()?;
         let stored = looped.stores.iter().map(|&value| elements * types[value].bytes());
         let folded = looped.reductions.iter().map(|reduction| leaves * types[reduction.value].bytes());
-        let outputs = stored.chain(folded).map(|bytes| self.device.allocate(bytes).map(Arc::new));
+        let outputs = stored.chain(folded).map(|bytes| self.device().allocate(bytes).map(Arc::new));
         let outputs = outputs.collect::<Result<Vec<_>>>()?;
         let memory = [&parameters].into_iter().chain(inputs.iter().map(AsRef::as_ref));
         let arguments = memory.chain(outputs.iter().map(AsRef::as_ref)).map(Argument::Memory).collect::<Vec<_>>();
@@ -145,27 +108,25 @@ impl Accelerator {
         let mut host = Vec::with_capacity(outputs.len());
         for (number, output) in outputs.into_iter().enumerate() {
             let mut memory = MutableBuffer::from_len_zeroed(output.bytes());
-            self.device.download(&output, memory.as_slice_mut())?;
+            self.device().download(&output, memory.as_slice_mut())?;
             let memory = Buffer::from(memory);
             if number < looped.stores.len() {
                 copies.known.lock().insert(address(&memory), Copied { host: memory.clone(), device: output });
             }
             host.push(memory);
         }
-        let mut done = self.done.lock();
-        done.loops += 1;
-        done.downloaded += host.iter().map(|memory| memory.len() as u64).sum::<u64>();
+        self.count(Work::Loops, uploaded.get(), host.iter().map(|memory| memory.len() as u64).sum());
         let folds = host.split_off(looped.stores.len());
         Ok(Some(Ran { stores: host, folds: cut.map_or_else(Vec::new, |cut| folding.of_leaves(&cut, &folds)) }))
     }
 
-    /// The device's copy of a buffer.
-    fn copy(&self, data: &Buffer, copies: &Copies) -> Result<Arc<Memory>> {
+    /// The device's copy of a buffer; counts what is uploaded for it.
+    fn copy(&self, data: &Buffer, copies: &Copies, uploaded: &Cell<u64>) -> Result<Arc<Memory>> {
         if let Some(copied) = copies.known.lock().get(&address(data)) {
             return Ok(Arc::clone(&copied.device));
         }
-        let device = Arc::new(self.device.upload(data.as_slice())?);
-        self.done.lock().uploaded += data.len() as u64;
+        let device = Arc::new(self.device().upload(data.as_slice())?);
+        uploaded.set(uploaded.get() + data.len() as u64);
         copies.known.lock().insert(address(data), Copied { host: data.clone(), device: Arc::clone(&device) });
         Ok(device)
     }

@@ -7,7 +7,7 @@ use arrow::buffer::{Buffer, MutableBuffer};
 use bireme_engine::error::{Error, Result};
 use parking_lot::Mutex;
 
-use super::device::{Accelerator, Copies};
+use super::device::Copies;
 use super::dtype::{DType, Native, Scalar, with_native};
 use super::leaf::result;
 use super::lines::along;
@@ -18,6 +18,7 @@ use super::step::{Bound, FoldTo, Segment, Slot, Step};
 use super::sums::Sum;
 use super::take::{scatter, take};
 use super::tile::{Region, Tile, strides};
+use crate::accelerator::Accelerator;
 use crate::contract::{Epilogue, View, contract};
 use crate::sparse::{Number, Operand as Factor, Output, contract_sparse};
 

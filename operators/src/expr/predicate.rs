@@ -3,6 +3,7 @@
 use std::fmt;
 
 use arrow::array::{ArrayRef, BooleanArray};
+use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::DataType;
 use bireme_engine::error::Result;
 use bireme_engine::morsel::{ColumnRange, Predicate, Verdict};
@@ -18,6 +19,8 @@ pub struct ExprPredicate {
     expr: Expr,
     columns: Vec<usize>,
     filter: Filter,
+    /// Rows are tested elsewhere.
+    only_prunes: bool,
 }
 
 impl ExprPredicate {
@@ -29,7 +32,15 @@ impl ExprPredicate {
         let columns = expr.columns();
         let place = |column: usize| columns.partition_point(|&other| other < column);
         let filter = Filter::new(&expr.with_columns(&place))?;
-        Ok(Self { expr, columns, filter })
+        Ok(Self { expr, columns, filter, only_prunes: false })
+    }
+
+    /// The same condition where a later step tests rows: only what statistics tell to be false is left out.
+    ///
+    /// # Errors
+    /// As [`ExprPredicate::new`].
+    pub fn pruning(expr: Expr) -> Result<Self> {
+        Ok(Self { only_prunes: true, ..Self::new(expr)? })
     }
 }
 
@@ -60,6 +71,9 @@ impl Predicate for ExprPredicate {
     }
 
     fn test(&self, columns: &[ArrayRef], rows: usize) -> Result<BooleanArray> {
+        if self.only_prunes {
+            return Ok(BooleanArray::new(BooleanBuffer::new_set(rows), None));
+        }
         let selected = self.filter.select_rows(&Rows::new(columns, rows))?;
         Ok(BooleanArray::new(selected.into_bits(rows), None))
     }

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed unwrap is a failed test")]
 
-mod random;
+pub(crate) mod random;
 mod reference;
 
 use std::sync::Arc;

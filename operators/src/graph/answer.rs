@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array};
 use arrow::compute::filter;
-use bireme_engine::error::{Error, Result};
+use bireme_engine::error::{Error, ErrorKind, Result};
 use rayon::prelude::*;
 
 use super::algorithm::{Algorithm, PageRank, Sources, Vertex};
@@ -12,9 +12,10 @@ use super::between::{self, Cut};
 use super::edges::{Held, Weights};
 use super::talk::Talk;
 use super::{
-    NONE, betweenness, bfs, communities, components, coreness, default_delta, pagerank, personalised_pagerank, sssp,
-    strong_components, triangles,
+    Graph, GraphOnDevice, NONE, betweenness, bfs, communities, components, coreness, default_delta, pagerank,
+    personalised_pagerank, sssp, strong_components, triangles,
 };
+use crate::accelerator::{Accelerator, Work};
 
 impl Algorithm {
     /// Whether each rank brings all edges together.
@@ -31,6 +32,18 @@ impl Algorithm {
             Algorithm::Bfs { .. } => Some([1, 5]),
             Algorithm::Sssp { .. } => Some([12, 12]),
             _ => None,
+        }
+    }
+
+    /// Why it does not run on a device; nothing if it does.
+    pub(super) fn why_no_kernel(&self, several_ranks: bool) -> Option<String> {
+        match self {
+            Algorithm::Triangles => None,
+            Algorithm::PageRank(_) | Algorithm::Bfs { .. } | Algorithm::Components if !several_ranks => None,
+            Algorithm::PageRank(_) | Algorithm::Bfs { .. } | Algorithm::Components => {
+                Some(format!("{} between ranks", self.name()))
+            }
+            _ => Some(format!("{} has no kernels", self.name())),
         }
     }
 
@@ -58,9 +71,13 @@ pub(super) async fn answer(
     held: &Arc<Held>,
     cut: Cut,
     talk: &mut Talk,
+    accelerator: Option<Accelerator>,
 ) -> Result<Vec<ArrayRef>> {
     algorithm.check()?;
     let several = talk.ranks() > 1;
+    if let (Some(accelerator), Some(why)) = (&accelerator, algorithm.why_no_kernel(several)) {
+        accelerator.count_on_cpu(Work::Graphs, why);
+    }
     match algorithm {
         Algorithm::Vertices => Ok(vec![names(held, talk).await?]),
         Algorithm::PageRank(options) => {
@@ -69,7 +86,7 @@ pub(super) async fn answer(
                 between::pagerank(held, options, &sources, cut, talk).await?
             } else {
                 let options = options.clone();
-                on_one(held, talk, move |held| ranks_of(held, &options, &sources)).await?
+                on_one(held, talk, move |held| ranks_of(held, &options, &sources, accelerator.as_ref())).await?
             };
             Ok(vec![names(held, talk).await?, Arc::new(Float64Array::from(ranks))])
         }
@@ -79,9 +96,13 @@ pub(super) async fn answer(
                 between::bfs(held, source, cut, talk).await?
             } else {
                 on_one(held, talk, move |held| {
-                    let parents = bfs(held.directed()?, source);
-                    let depths = depths_of(&parents);
-                    Ok((parents, depths))
+                    let graph = held.directed()?;
+                    let on_host = || {
+                        let parents = bfs(graph, source);
+                        let depths = depths_of(&parents);
+                        (parents, depths)
+                    };
+                    either(accelerator.as_ref(), graph, |device| device.bfs_with_depths(source), on_host)
                 })
                 .await?
             };
@@ -123,7 +144,11 @@ pub(super) async fn answer(
             let labels = if several {
                 between::components(held, talk).await?
             } else {
-                on_one(held, talk, |held| Ok(components(held.directed()?))).await?
+                on_one(held, talk, move |held| {
+                    let graph = held.directed()?;
+                    either(accelerator.as_ref(), graph, GraphOnDevice::components, || components(graph))
+                })
+                .await?
             };
             on_one(held, talk, move |held| Ok(labelled(held, labels))).await
         }
@@ -132,7 +157,11 @@ pub(super) async fn answer(
             on_one(held, talk, move |held| Ok(labelled(held, labels))).await
         }
         Algorithm::Triangles => {
-            let counts = everywhere(held, talk, |held| Ok(triangles(held.simple()?))).await?;
+            let counts = everywhere(held, talk, move |held| {
+                let graph = held.simple()?;
+                either(accelerator.as_ref(), graph, GraphOnDevice::triangles, || triangles(graph))
+            })
+            .await?;
             Ok(vec![
                 names(held, talk).await?,
                 Arc::new(Int64Array::from_iter_values(counts.into_iter().map(|count| count as i64))),
@@ -192,13 +221,41 @@ async fn everywhere<T: Send + 'static>(
     Ok(all.split_off(own.start))
 }
 
-fn ranks_of(held: &Held, options: &PageRank, sources: &[u32]) -> Result<Vec<f64>> {
+fn ranks_of(held: &Held, options: &PageRank, sources: &[u32], accelerator: Option<&Accelerator>) -> Result<Vec<f64>> {
     let graph = held.directed()?;
     let kernel = options.kernel();
-    Ok(match sources {
-        [] => pagerank(graph, &kernel).ranks,
-        sources => personalised_pagerank(graph, sources, &kernel).ranks,
-    })
+    let on_device = |device: &GraphOnDevice| match sources {
+        [] => device.pagerank(&kernel),
+        sources => device.personalised_pagerank(sources, &kernel),
+    };
+    let on_host = || match sources {
+        [] => pagerank(graph, &kernel),
+        sources => personalised_pagerank(graph, sources, &kernel),
+    };
+    Ok(either(accelerator, graph, on_device, on_host)?.ranks)
+}
+
+/// Work on a device, if there is one that has memory for the graph; else on the host.
+fn either<T>(
+    accelerator: Option<&Accelerator>,
+    graph: &Graph,
+    on_device: impl FnOnce(&GraphOnDevice) -> Result<T>,
+    on_host: impl FnOnce() -> T,
+) -> Result<T> {
+    let Some(accelerator) = accelerator else { return Ok(on_host()) };
+    let why = match GraphOnDevice::why_not(graph) {
+        Some(why) => why,
+        None => match GraphOnDevice::new(accelerator.device(), graph).and_then(|graph| on_device(&graph)) {
+            Ok(answer) => {
+                accelerator.count(Work::Graphs, GraphOnDevice::bytes(graph) as u64, 0);
+                return Ok(answer);
+            }
+            Err(error) if error.kind() == ErrorKind::Resources => error.message().to_owned(),
+            Err(error) => return Err(error),
+        },
+    };
+    accelerator.count_on_cpu(Work::Graphs, why);
+    Ok(on_host())
 }
 
 // ---- vertices ----

@@ -18,6 +18,7 @@ use super::between::{Cut, Cutting};
 use super::edges::{EdgeColumns, Held};
 use super::keep::Kept;
 use super::talk::Talk;
+use crate::accelerator::Accelerator;
 
 /// Rows of a batch of the answer.
 const ROWS: usize = 1 << 16;
@@ -32,6 +33,7 @@ pub struct GraphBody {
     kept: Option<Kept>,
     cutting: Cutting,
     workers: Arc<Workers>,
+    accelerator: Option<Accelerator>,
 }
 
 impl GraphBody {
@@ -45,7 +47,13 @@ impl GraphBody {
         cutting: Cutting,
         workers: Arc<Workers>,
     ) -> Self {
-        Self { algorithm, columns, schema, edges, kept, cutting, workers }
+        Self { algorithm, columns, schema, edges, kept, cutting, workers, accelerator: None }
+    }
+
+    /// The same body, whose algorithm runs on a device if it has kernels.
+    #[must_use]
+    pub fn on(self, accelerator: Option<Accelerator>) -> Self {
+        Self { accelerator, ..self }
     }
 }
 
@@ -60,6 +68,12 @@ impl Body for GraphBody {
                 cutting => format!("between ranks edges are cut {cutting}"),
             });
         }
+        if self.accelerator.is_some() {
+            lines.push(match self.algorithm.why_no_kernel(false) {
+                None => "kernels on one rank".to_owned(),
+                Some(why) => format!("on the CPU: {why}"),
+            });
+        }
         lines
     }
 
@@ -70,6 +84,7 @@ impl Body for GraphBody {
     fn run(&self, mut task: StageTask) -> BoxFuture<'static, Result<()>> {
         let (algorithm, columns, schema) = (self.algorithm.clone(), self.columns.clone(), Arc::clone(&self.schema));
         let (kept, cutting, workers) = (self.kept.clone(), self.cutting, Arc::clone(&self.workers));
+        let accelerator = self.accelerator.clone();
         let inlets = task.inlets.remove(&self.edges).unwrap_or_default();
         async move {
             let feedback = task.feedback.take().ok_or_else(|| Error::internal("a graph without rounds"))?;
@@ -110,7 +125,7 @@ impl Body for GraphBody {
                 }
                 _ => Cut::by_target(talk.ranks()),
             };
-            let columns = answer(&algorithm, &held, cut, &mut talk).await?;
+            let columns = answer(&algorithm, &held, cut, &mut talk, accelerator).await?;
             if let Some(kept) = &kept {
                 let bytes = held.bytes(held.edges.from.len());
                 kept.set(task.rank, &held, || {

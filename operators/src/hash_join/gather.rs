@@ -23,7 +23,7 @@ use bireme_engine::{Error, Result};
 pub(super) const NONE: u32 = u32::MAX;
 
 /// The rows of a column with these numbers, in this order; `outer` allows [`NONE`] among them.
-pub(super) fn gather(column: &ArrayRef, rows: &[u32], outer: bool) -> Result<ArrayRef> {
+pub(crate) fn gather(column: &ArrayRef, rows: &[u32], outer: bool) -> Result<ArrayRef> {
     let length = column.len();
     if outer && length == 0 {
         return Ok(new_null_array(column.data_type(), rows.len()));

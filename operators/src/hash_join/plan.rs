@@ -71,6 +71,8 @@ pub(super) struct Plan {
     pub tuning: Tuning,
     /// How often the rows were partitioned before.
     pub depth: u32,
+    /// Whether a device will ask for the keys of the build side as columns.
+    pub keeps_keys: bool,
 }
 
 impl Side {
@@ -158,12 +160,29 @@ impl Plan {
         }
         let null_aware = spec.kind == JoinKind::ProbeAntiNullAware;
         let kind = if null_aware { JoinKind::ProbeAnti } else { spec.kind };
-        Ok(Self { spec, kind, null_aware, build, probe, residual_probe, residual_build, tuning, depth: 0 })
+        Ok(Self {
+            spec,
+            kind,
+            null_aware,
+            build,
+            probe,
+            residual_probe,
+            residual_build,
+            tuning,
+            depth: 0,
+            keeps_keys: false,
+        })
     }
 
     /// The same join of one partition.
     pub fn of_partition(&self) -> Self {
         self.with_kind(self.kind, self.depth + 1)
+    }
+
+    /// The same join, whose table keeps its keys as columns.
+    pub fn keeping_keys(&self) -> Self {
+        let same = self.with_kind(self.kind, self.depth);
+        Self { null_aware: self.null_aware, spec: self.spec.clone(), keeps_keys: true, ..same }
     }
 
     /// The same join, but of another kind.
@@ -178,6 +197,7 @@ impl Plan {
             residual_build: self.residual_build.clone(),
             tuning: self.tuning,
             depth,
+            keeps_keys: self.keeps_keys,
         }
     }
 

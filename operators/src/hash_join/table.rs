@@ -126,7 +126,8 @@ impl Built {
             crate::pipeline::ir::JoinColumn::Build(place) => Some(*place),
             _ => None,
         });
-        let wanted = output.chain(plan.residual_build.iter().copied()).collect::<Vec<_>>();
+        let keys_wanted = plan.build.keys.iter().filter(|_| plan.keeps_keys);
+        let wanted = output.chain(plan.residual_build.iter().chain(keys_wanted).copied()).collect::<Vec<_>>();
         let keep = plan.build.kept.iter().zip(columns);
         let columns = keep.map(|(place, column)| wanted.contains(place).then(|| Arc::clone(column))).collect();
         let marks = plan.kind.keeps_build_rows().then(|| Marks::new(rows));

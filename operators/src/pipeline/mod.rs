@@ -1,5 +1,6 @@
-//! Fused pipelines: the language they are written in, and the CPU back end that runs them.
+//! Fused pipelines: the language they are written in, and the back ends that run them: the CPU's, and that of devices.
 
+pub mod device;
 pub mod ir;
 pub(crate) mod resources;
 pub mod run;

@@ -15,7 +15,11 @@
 
 use std::cmp::Ordering;
 
+use bireme_engine::error::{ErrorKind, Result};
 use rayon::prelude::*;
+
+use super::device;
+use crate::accelerator::{Accelerator, Work};
 
 /// Fewer are left to the standard library, whose sort does the same in the first-level cache.
 const SMALL: usize = 1024;
@@ -42,6 +46,10 @@ pub(super) trait Entry: Copy + Default + Ord + Send + Sync {
     fn differing(self, one: Self, other: Self) -> Self;
     /// One more than the place of the highest bit, 0 if there is none.
     fn height(self) -> u32;
+    /// Entries as they lie in memory.
+    fn bytes(entries: &[Self]) -> &[u8];
+    /// The same to be written.
+    fn bytes_mut(entries: &mut [Self]) -> &mut [u8];
 }
 
 macro_rules! entry {
@@ -81,6 +89,16 @@ macro_rules! entry {
             fn height(self) -> u32 {
                 <$int>::BITS - self.leading_zeros()
             }
+
+            fn bytes(entries: &[Self]) -> &[u8] {
+                // SAFETY: plain integers are bytes, whatever these are.
+                unsafe { std::slice::from_raw_parts(entries.as_ptr().cast(), size_of_val(entries)) }
+            }
+
+            fn bytes_mut(entries: &mut [Self]) -> &mut [u8] {
+                // SAFETY: as above, and any bytes are plain integers.
+                unsafe { std::slice::from_raw_parts_mut(entries.as_mut_ptr().cast(), size_of_val(entries)) }
+            }
         })*
     };
 }
@@ -92,13 +110,41 @@ pub(super) type Ties<'a> = dyn Fn(u64, u64) -> Ordering + Sync + 'a;
 
 /// Sorts by what stands above the lowest `id_bits`, then by `ties` if there are any to settle, then by ids. The ids must
 /// be in order to start with.
-pub(super) fn sort<E: Entry>(entries: &mut [E], id_bits: u32, ties: Option<&Ties<'_>>) {
+pub(super) fn sort<E: Entry>(
+    entries: &mut [E],
+    id_bits: u32,
+    ties: Option<&Ties<'_>>,
+    accelerator: Option<&Accelerator>,
+) -> Result<()> {
+    if let Some(accelerator) = accelerator
+        && on_device(entries, id_bits, accelerator)?
+    {
+        Sort { id_bits, ties }.settle(entries);
+        return Ok(());
+    }
     if entries.len() <= SMALL {
         Sort { id_bits, ties }.leaf(entries);
-        return;
+        return Ok(());
     }
     let mut scratch = crate::pages::zeroed::<E>(entries.len());
     Sort { id_bits, ties }.deal(entries, &mut scratch, false);
+    Ok(())
+}
+
+/// Sorts by what stands above the ids, ties aside; says whether the device had memory for it.
+fn on_device<E: Entry>(entries: &mut [E], id_bits: u32, accelerator: &Accelerator) -> Result<bool> {
+    let (differ, sorted) = survey(entries);
+    if sorted || differ.height() <= id_bits {
+        return Ok(sorted);
+    }
+    match device::sort(accelerator, entries, id_bits, differ.height()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::Resources => {
+            accelerator.count_on_cpu(Work::Sorts, error.message().to_owned());
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 #[derive(Clone, Copy)]

@@ -9,6 +9,7 @@ use super::blocks::{Block, Column, ROW_BITS};
 use super::integers::{self, Entry, Ties};
 use super::layout::{Key, Layout, Range, id_bits};
 use super::ties::Comparison;
+use crate::accelerator::Accelerator;
 
 /// Row ids, in order, below what is left of their keys.
 #[derive(Debug)]
@@ -39,14 +40,14 @@ pub(super) const ORDER_BYTES: usize = 32;
 
 impl Order {
     /// Sorts the rows of these blocks by the keys.
-    pub fn of(blocks: &[Block], keys: &[Key], wanted: Wanted) -> Result<Self> {
+    pub fn of(blocks: &[Block], keys: &[Key], wanted: Wanted, accelerator: Option<&Accelerator>) -> Result<Self> {
         let (ranges, id_bits) = (Range::of_keys(blocks, keys)?, id_bits(blocks));
         let narrow = Layout::new(keys, &ranges, u64::BITS, id_bits);
         if narrow.ties_from.is_none() || ties_are_rare(blocks, keys, &narrow)? {
-            return Ok(Self::Narrow { entries: sorted(blocks, keys, &narrow, wanted)?, id_bits });
+            return Ok(Self::Narrow { entries: sorted(blocks, keys, &narrow, wanted, accelerator)?, id_bits });
         }
         let wide = Layout::new(keys, &ranges, u128::BITS, id_bits);
-        Ok(Self::Wide { entries: sorted(blocks, keys, &wide, wanted)?, id_bits })
+        Ok(Self::Wide { entries: sorted(blocks, keys, &wide, wanted, accelerator)?, id_bits })
     }
 
     pub fn len(&self) -> usize {
@@ -103,7 +104,13 @@ fn ties_are_rare(blocks: &[Block], keys: &[Key], layout: &Layout) -> Result<bool
     Ok(!entries.windows(2).any(|pair| pair[0].same_key(pair[1], layout.id_bits)))
 }
 
-fn sorted<E: Entry>(blocks: &[Block], keys: &[Key], layout: &Layout, wanted: Wanted) -> Result<Vec<E>> {
+fn sorted<E: Entry>(
+    blocks: &[Block],
+    keys: &[Key],
+    layout: &Layout,
+    wanted: Wanted,
+    accelerator: Option<&Accelerator>,
+) -> Result<Vec<E>> {
     let mut entries = layout.encode::<E>(blocks)?;
     let id_bits = layout.id_bits;
     let undecided = layout.ties_from.map(|from| Comparison::new(blocks, &keys[from..])).transpose()?;
@@ -117,10 +124,10 @@ fn sorted<E: Entry>(blocks: &[Block], keys: &[Key], layout: &Layout, wanted: Wan
         Wanted::First(rows) | Wanted::Set(rows) => rows,
     };
     match &undecided {
-        None => integers::sort(&mut entries, id_bits, None),
+        None => integers::sort(&mut entries, id_bits, None, accelerator)?,
         Some(undecided) => {
             let compare = |a: u64, b: u64| -> Ordering { undecided.compare(a, b) };
-            integers::sort(&mut entries, id_bits, Some(&compare as &Ties<'_>));
+            integers::sort(&mut entries, id_bits, Some(&compare as &Ties<'_>), accelerator)?;
         }
     }
     if first < entries.len() {

@@ -87,7 +87,7 @@ impl Top {
 
     /// The best of these rows, of which there are more than are wanted; lowers the threshold.
     pub fn best(&mut self, blocks: &[Block], shared: &Shared) -> Result<Block> {
-        let order = Order::of(blocks, &shared.keys, Wanted::Set(self.rows))?;
+        let order = Order::of(blocks, &shared.keys, Wanted::Set(self.rows), shared.accelerator.as_ref())?;
         let ids = order.ids(0, order.len());
         let columns = shared
             .types

@@ -26,9 +26,20 @@ impl Fused {
         self.finish_in(Sink::Output)
     }
 
+    /// The same for a device: what scans would test is tested behind them, where there are kernels for it.
+    pub fn finish_on_device(mut self) -> Finished {
+        self.end(Sink::Output);
+        self.test_behind_scans();
+        self.finished()
+    }
+
     /// Its program, when its rows end in this sink.
     pub fn finish_in(mut self, sink: Sink) -> Finished {
         self.end(sink);
+        self.finished()
+    }
+
+    fn finished(self) -> Finished {
         let mut pipelines = self.pipelines;
         prune(&mut pipelines);
         find_partners(&mut pipelines);

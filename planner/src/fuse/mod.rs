@@ -32,6 +32,7 @@
 //! partners ([`partners`]).
 
 mod aggregate;
+mod behind_scans;
 mod expr;
 mod filter;
 mod finish;

@@ -27,7 +27,7 @@ pub(crate) struct Origins {
 
 /// The nodes of a source and of the steps behind it, as far as they are known.
 #[derive(Default)]
-struct Nodes {
+pub(super) struct Nodes {
     /// Of a union.
     branches: Vec<Nodes>,
     /// Of the source, then of the steps.
@@ -69,6 +69,11 @@ impl Origins {
         self.open.lines.get(steps)?.as_ref()
     }
 
+    /// Those of the pipelines that have ended, in their order.
+    pub(super) fn finished(&mut self) -> &mut [Nodes] {
+        &mut self.finished
+    }
+
     /// By line of the program's text, whose pipelines have these places. A line that ends a pipeline yields nothing.
     pub fn lines(self, places: &[Places]) -> Vec<(usize, Node)> {
         let mut lines = Vec::new();
@@ -78,6 +83,21 @@ impl Origins {
 }
 
 impl Nodes {
+    /// Those of a branch.
+    pub(super) fn branch(&mut self, number: usize) -> &mut Nodes {
+        if self.branches.len() <= number {
+            self.branches.resize_with(number + 1, Nodes::default);
+        }
+        &mut self.branches[number]
+    }
+
+    /// A step behind the source makes the rows that came out of it, which stands for no node any more.
+    pub(super) fn insert_step(&mut self) {
+        if !self.lines.is_empty() {
+            self.lines.insert(0, None);
+        }
+    }
+
     fn add_to(self, places: &Places, lines: &mut Vec<(usize, Node)>) {
         let own = std::iter::once(places.source).chain(places.steps.clone()).zip(self.lines);
         lines.extend(own.filter_map(|(line, node)| Some((line, node?))));

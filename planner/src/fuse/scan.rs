@@ -71,6 +71,7 @@ impl Fused {
             name: leaf.name,
             projection: columns.clone(),
             predicates: Vec::new(),
+            prunes: Vec::new(),
             partners: Vec::new(),
         };
         let mut fused = Self::reading(Source::Scan(scan), node.schema(), pins);

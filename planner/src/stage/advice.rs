@@ -49,10 +49,11 @@ impl Builder {
         for found in matches {
             self.advise_one(found);
         }
-        let Some(workers) = self.world.native.as_ref().map(|native| Arc::clone(&native.workers)) else { return };
+        let Some(world) = self.world.native.clone() else { return };
         for (stage, native) in std::mem::take(&mut self.natives) {
             if native.advised {
-                let body = NativeBody::new(native.program, native.leaves, Arc::clone(&workers));
+                let body = NativeBody::new(native.program, native.leaves, Arc::clone(&world.workers));
+                let body = body.on(world.accelerator.clone());
                 self.programs.insert(stage, Arc::clone(body.program()));
                 self.graph.stages[stage.0 as usize].body = Arc::new(body);
             }

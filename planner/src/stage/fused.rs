@@ -392,10 +392,11 @@ impl Builder {
         let Some(native) = self.world.native.clone() else {
             return Err(bireme_engine::Error::internal("a fused stage without workers"));
         };
-        let Finished { program, leaves, origins } = fused.finish();
+        let fused = if native.accelerator.is_some() { fused.finish_on_device() } else { fused.finish() };
+        let Finished { program, leaves, origins } = fused;
         let copies = self.copies(&program);
         let kept = (self.ranks > 1).then(|| (program.clone(), leaves.clone()));
-        let body = Arc::new(NativeBody::new(program, leaves, native.workers));
+        let body = Arc::new(NativeBody::new(program, leaves, native.workers).on(native.accelerator));
         let running = Arc::clone(body.program());
         let stage = self.push(Stage { id: StageId(0), body, lanes, inputs, outputs, advice: Vec::new(), after });
         self.programs.insert(stage, running);

@@ -31,6 +31,7 @@ impl Builder {
             wished_cut(self.world.context.session_config().options()),
             native.workers,
         );
+        let body = body.on(native.accelerator);
         let lanes = (0..self.ranks).map(Pin::Rank).collect::<Vec<_>>();
         let stage = self.push(Stage {
             id: StageId(0),

@@ -50,6 +50,7 @@ use bireme_engine::error::{Error, Result};
 use bireme_engine::machine::Cluster;
 use bireme_engine::stage::{Exchange, ExchangeId, Feed, Output, Pin, Route, Stage, StageGraph, StageId, StageInput};
 use bireme_engine::workers::Workers;
+use bireme_operators::Accelerator;
 use bireme_operators::errors::from_datafusion;
 use bireme_operators::island::{ExchangeSource, IslandBody, IslandPlan, IslandRuntime, LeafSlicer};
 use bireme_operators::pipeline::ir::Program;
@@ -89,6 +90,8 @@ pub struct IslandWorld {
 pub struct NativeWorld {
     /// The rank's threads.
     pub workers: Arc<Workers>,
+    /// What runs the parts of pipelines that have kernels, if not the CPU.
+    pub accelerator: Option<Accelerator>,
     /// Knows the sources that can be read in morsels.
     pub leaves: Arc<dyn MorselLeaves>,
 }

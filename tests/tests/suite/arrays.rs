@@ -13,7 +13,7 @@ mod zarr;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use bireme::Device;
+use bireme::{Device, DeviceWork};
 use bireme::prelude::*;
 
 use fixture::{Case, cases, shown};
@@ -181,17 +181,16 @@ fn element_wise_work_on_the_emulated_device() {
                 .extend(failure.map(|why| format!("{name} line {}: {}\n    {why}", number + 1, case.words.join(" "))));
         }
     }
-    let report = session.device_report().unwrap();
+    let report = session.device_reports().remove(0);
     eprintln!("{report}");
     assert!(failures.is_empty(), "{} failed\n{}\n{report}", failures.len(), failures.join("\n"));
-    let loops = report.split(' ').next().and_then(|count| count.parse::<u64>().ok()).unwrap();
-    assert!(loops > 300, "{report}");
+    assert!(report.share(DeviceWork::Loops).on_device > 300, "{report}");
 }
 
 #[test]
 fn a_gpu_that_is_not_there_is_said() {
     match Session::builder().device(Device::Gpu).build() {
-        Ok(session) => eprintln!("SKIPPED: there is a GPU: {}", session.device_report().unwrap()),
+        Ok(session) => eprintln!("SKIPPED: there is a GPU: {}", session.device_reports()[0]),
         Err(error) => assert!(error.to_string().contains("CUDA") || error.to_string().contains("NVRTC"), "{error}"),
     }
     assert!("quantum".parse::<Device>().unwrap_err().to_string().contains("`emulated`"));

@@ -3,13 +3,14 @@
 
 use bireme_engine::device::Device;
 
-use super::super::device::{Accelerator, Copies};
+use super::super::device::Copies;
 use super::super::program::{Instr, Loop, Reduction};
 use super::super::{Binary, Compare, Fold, Unary, run};
 use super::loops::{plain, ran_by};
 use super::random::{Dice, TYPES, input, program, shape};
 use super::reference::Input;
 use super::*;
+use crate::accelerator::{Accelerator, Work};
 
 /// The devices that there are.
 fn accelerators() -> Vec<Accelerator> {
@@ -63,8 +64,7 @@ fn loops_have_the_same_bits_on_devices() {
                 tried += 1;
             }
         }
-        let (on_device, on_cpu) = device.counts();
-        assert!(on_device > 100, "{on_device} on the device, {on_cpu} on the CPU: {}", device.report());
+        assert!(device.report().share(Work::Loops).on_device > 100, "{}", device.report());
     }
 }
 
@@ -112,8 +112,7 @@ fn folds_have_the_same_bits_on_devices() {
                 check(&device, &looped, &inputs, &[]);
             }
         }
-        let (on_device, on_cpu) = device.counts();
-        assert_eq!(on_cpu, 0, "{on_device} on the device: {}", device.report());
+        assert_eq!(device.report().share(Work::Loops).cpu(), 0, "{}", device.report());
     }
 }
 
@@ -129,10 +128,10 @@ fn what_has_no_kernel_is_said() {
         folded: (0, 1),
     };
     check(&device, &looped, &inputs, &[]);
-    assert!(device.report().contains("on the CPU: 4 (folds of places)"), "{}", device.report());
+    assert!(device.report().to_string().contains("on the CPU 4 (folds of places)"), "{}", device.report());
     let inputs = [plain(&mut Dice(1), DType::F64, &[0, 5])];
     let reductions = vec![Reduction { fold: Fold::Product, value: 0 }];
     let nothing = Loop { shape: vec![0, 5], reductions, folded: (0, 2), ..looped };
     check(&device, &nothing, &inputs, &[]);
-    assert!(device.report().contains("4 (folds of nothing)"), "{}", device.report());
+    assert!(device.report().to_string().contains("4 (folds of nothing)"), "{}", device.report());
 }

@@ -325,7 +325,7 @@ impl Body for Asks {
                 };
                 let count = || ["round_bytes", "rounds"].map(|name| task.metrics.extra(name).unwrap_or(0));
                 let before = count();
-                let columns = answer(algorithm, &held, choice.cut, &mut talk).await?;
+                let columns = answer(algorithm, &held, choice.cut, &mut talk, None).await?;
                 let [bytes, rounds] = count();
                 said.lock().push(Answer { columns, choice, bytes: bytes - before[0], rounds: rounds - before[1] });
             }

@@ -88,6 +88,8 @@ pub struct Scan {
     pub projection: Vec<usize>,
     /// All of these must be true: over the source's columns.
     pub predicates: Vec<Expr>,
+    /// A step behind the scan tests these, over the source's columns: it leaves out what statistics tell to be false.
+    pub prunes: Vec<Expr>,
     /// Rows whose key has no partner on the build side of a join need not come.
     pub partners: Vec<Partner>,
 }
@@ -304,6 +306,9 @@ impl fmt::Display for Scan {
         write!(f, "scan {} of {}", list(&self.projection, |column| format!("#{column}")), self.name)?;
         if !self.predicates.is_empty() {
             write!(f, " where {}", list(&self.predicates, ToString::to_string))?;
+        }
+        if !self.prunes.is_empty() {
+            write!(f, " pruned by {}", list(&self.prunes, ToString::to_string))?;
         }
         if !self.partners.is_empty() {
             write!(f, " partners {}", list(&self.partners, ToString::to_string))?;

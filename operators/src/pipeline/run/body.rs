@@ -17,9 +17,11 @@ use super::advice::{self, Giver, Learned};
 use super::counts::Account;
 use super::crew::{self, Inlets};
 use super::kept::Kept;
-use super::layout::Leaves;
+use super::layout::{Given, Leaves, OnDevice};
 use super::line::Line;
+use crate::accelerator::Accelerator;
 use crate::pipeline::Resources;
+use crate::pipeline::device::{self, Joins};
 use crate::pipeline::ir::{Pipeline, Places, Program};
 
 /// A source of the stage as the planner knows it: in parts, each of which belongs to a lane.
@@ -46,12 +48,19 @@ pub struct NativeBody {
     program: Arc<Program>,
     leaves: Arc<BTreeMap<usize, Leaf>>,
     workers: Arc<Workers>,
+    accelerator: Option<Accelerator>,
 }
 
 impl NativeBody {
     /// A body that runs `program` on `workers`.
     pub fn new(program: Program, leaves: BTreeMap<usize, Leaf>, workers: Arc<Workers>) -> Self {
-        Self { program: Arc::new(program), leaves: Arc::new(leaves), workers }
+        Self { program: Arc::new(program), leaves: Arc::new(leaves), workers, accelerator: None }
+    }
+
+    /// The same body, whose pipelines run on a device as far as they have kernels.
+    #[must_use]
+    pub fn on(self, accelerator: Option<Accelerator>) -> Self {
+        Self { accelerator, ..self }
     }
 
     /// What it runs.
@@ -62,7 +71,12 @@ impl NativeBody {
 
 impl Body for NativeBody {
     fn lines(&self) -> Vec<String> {
-        self.program.lines()
+        let mut lines = self.program.lines();
+        if self.accelerator.is_some() {
+            // Behind the program, whose lines are counted by their places.
+            lines.extend(device::describe(&self.program));
+        }
+        lines
     }
 
     fn run(&self, mut task: StageTask) -> BoxFuture<'static, Result<()>> {
@@ -71,7 +85,8 @@ impl Body for NativeBody {
         let outlets = std::mem::take(&mut task.outlets);
         let listening =
             advice::hear(listeners, Arc::clone(&self.workers), task.budget.clone(), Arc::clone(&task.metrics));
-        let run = Run { learned, advice, ..Run::new(&self.program, &self.leaves, &self.workers, task) };
+        let accelerator = self.accelerator.clone();
+        let run = Run { learned, advice, accelerator, ..Run::new(&self.program, &self.leaves, &self.workers, task) };
         advice::alongside(run.all(outlets), listening).boxed()
     }
 }
@@ -91,6 +106,10 @@ pub(super) struct Run {
     /// What scans of other stages learn from this one.
     advice: Giver,
     pub slots: Vec<Kept>,
+    /// Runs what has kernels.
+    accelerator: Option<Accelerator>,
+    /// The sides of joins, by the slots of their tables.
+    joins: Arc<Joins>,
 }
 
 impl Run {
@@ -118,6 +137,8 @@ impl Run {
             learned: Learned::new(),
             advice: Giver::new(BTreeMap::new()),
             slots: vec![Kept::Nothing; program.slots],
+            accelerator: None,
+            joins: Arc::new(device::joins(&program.pipelines)),
         }
     }
 
@@ -152,8 +173,14 @@ impl Run {
         let line = {
             let (pipeline, slots, schema) = (pipeline.clone(), self.slots.clone(), Arc::clone(&self.program.schema));
             let (learned, resources) = (self.learned.clone(), self.resources.clone());
+            let (accelerator, joins) = (self.accelerator.clone(), Arc::clone(&self.joins));
             // Opening reads footers and computes constants: work for a worker.
-            self.workers.run(move || Line::open(&pipeline, &leaves, &slots, &learned, schema, resources)).await?
+            let open = move || {
+                let device = accelerator.as_ref().map(|accelerator| OnDevice { accelerator, joins: &joins });
+                let given = Given { leaves: &leaves, slots: &slots, learned: &learned, resources: &resources, device };
+                Line::open(&pipeline, &given, schema)
+            };
+            self.workers.run(open).await?
         };
         let ended = crew::run(&self.workers, Arc::new(line), &mut self.inlets, outlet).await?;
         account.close(&self.resources.metrics, &self.places[number], &ended.counts, ended.finish);

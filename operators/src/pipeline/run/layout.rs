@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use arrow::datatypes::DataType;
 use bireme_engine::error::{Error, Result};
 use bireme_engine::morsel::{self, Predicate, ScanRequest};
 use bireme_engine::stage::ExchangeId;
@@ -19,9 +20,11 @@ use super::advice::Learned;
 use super::kept::Kept;
 use super::line::Stepping;
 use super::partner::PartnerPredicate;
+use crate::accelerator::{Accelerator, Work};
 use crate::expr::ExprPredicate;
 use crate::pipeline::Resources;
-use crate::pipeline::ir::{PartnerKeys, Scan, Source, Step};
+use crate::pipeline::device::{Cut, Joins, Running};
+use crate::pipeline::ir::{PartnerKeys, Pipeline, Scan, Sink, Source, Step};
 use crate::window::PartitionScan;
 
 /// The sources that a pipeline scans, by number.
@@ -33,6 +36,14 @@ pub(super) struct Given<'a> {
     pub slots: &'a [Kept],
     pub learned: &'a Learned,
     pub resources: &'a Resources,
+    pub device: Option<OnDevice<'a>>,
+}
+
+/// What runs kernels, and what it must know of joins.
+#[derive(Clone, Copy)]
+pub(super) struct OnDevice<'a> {
+    pub accelerator: &'a Accelerator,
+    pub joins: &'a Joins,
 }
 
 /// A place where rows come in.
@@ -57,29 +68,63 @@ pub(super) struct Layout {
     pub steps: Vec<Stepping>,
     /// For each step the next one; behind the last one is the sink, at `steps.len()`.
     pub after: Vec<usize>,
+    /// Steps that a device does, by the place of the first; what ends in groups may begin at the sink.
+    pub segments: BTreeMap<usize, Arc<Running>>,
 }
 
 /// What a source or step leads to that is not laid out yet.
 const OPEN: usize = usize::MAX;
 
 impl Layout {
-    pub fn of(source: &Source, steps: &[Step], given: &Given<'_>) -> Result<Self> {
-        let mut layout = Self { entries: Vec::new(), partners: Vec::new(), steps: Vec::new(), after: Vec::new() };
-        layout.lay(source, steps, given)?;
+    pub fn of(pipeline: &Pipeline, given: &Given<'_>) -> Result<Self> {
+        let mut layout = Self {
+            entries: Vec::new(),
+            partners: Vec::new(),
+            steps: Vec::new(),
+            after: Vec::new(),
+            segments: BTreeMap::new(),
+        };
+        let mut on_host = Vec::new();
+        layout.lay(&pipeline.source, &pipeline.steps, Some((&pipeline.sink, &pipeline.types)), given, &mut on_host)?;
         layout.connect(0, 0);
+        if let Some(device) = given.device {
+            let sorts = matches!(pipeline.sink, Sink::Sort(..));
+            match on_host.is_empty() {
+                true if layout.segments.is_empty() && !sorts => {}
+                true => device.accelerator.count(Work::Pipelines, 0, 0),
+                false => device.accelerator.count_on_cpu(Work::Pipelines, on_host.join(", ")),
+            }
+        }
         Ok(layout)
     }
 
-    fn lay(&mut self, source: &Source, steps: &[Step], given: &Given<'_>) -> Result<()> {
+    fn lay(
+        &mut self,
+        source: &Source,
+        steps: &[Step],
+        sink: Option<(&Sink, &[DataType])>,
+        given: &Given<'_>,
+        on_host: &mut Vec<String>,
+    ) -> Result<()> {
         let (first_entry, first_place) = (self.entries.len(), self.steps.len());
         if let Source::Union(branches) = source {
             for branch in branches {
-                self.lay(&branch.source, &branch.steps, given)?;
+                self.lay(&branch.source, &branch.steps, None, given, on_host)?;
             }
         } else {
             let intake = self.open(source, given)?;
             check_order(source, &intake, steps)?;
             self.entries.push(Entry { intake, first_step: OPEN });
+        }
+        if let Some(device) = given.device {
+            let cut = Cut::of(steps, sink, device.joins);
+            on_host.extend(cut.on_host);
+            for segment in cut.segments {
+                let place = self.steps.len() + segment.first();
+                let tables = segment.tables().iter().map(|slot| given.slots[slot.0].table()).collect::<Result<_>>()?;
+                let (accelerator, metrics) = (device.accelerator.clone(), Arc::clone(&given.resources.metrics));
+                self.segments.insert(place, Arc::new(Running::new(segment, tables, accelerator, metrics)));
+            }
         }
         for step in steps {
             self.connect(first_entry, first_place);
@@ -153,6 +198,9 @@ fn open_scan(scan: &Scan, partners: &[Arc<PartnerPredicate>], given: &Given<'_>)
     let mut predicates: Vec<Arc<dyn Predicate>> = Vec::new();
     for predicate in &scan.predicates {
         predicates.push(Arc::new(ExprPredicate::new(predicate.clone())?));
+    }
+    for predicate in &scan.prunes {
+        predicates.push(Arc::new(ExprPredicate::pruning(predicate.clone())?));
     }
     predicates.extend(partners.iter().map(|partner| Arc::clone(partner) as Arc<dyn Predicate>));
     let metrics = Some(Arc::clone(&given.resources.metrics));

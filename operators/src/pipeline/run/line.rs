@@ -1,5 +1,6 @@
 //! A pipeline that is ready to run: expressions compiled, tables at hand, sinks open.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -8,14 +9,14 @@ use arrow::datatypes::SchemaRef;
 use bireme_engine::error::{Error, Result};
 use bireme_engine::morsel::{Chunk, to_logical};
 
-use super::advice::Learned;
 use super::kept::{Chunks, Kept};
-use super::layout::{Entry, Given, Layout, Leaves};
+use super::layout::{Entry, Given, Layout};
 use super::partner::PartnerPredicate;
 use crate::aggregate::{Aggregator, LocalAggregate};
 use crate::expr::{Evaluator, Filter};
 use crate::hash_join::{JoinBuilder, JoinTable, LocalBuild, Residual};
 use crate::pipeline::Resources;
+use crate::pipeline::device::Running;
 use crate::pipeline::ir::{Expr, Pipeline, Sink, Step};
 use crate::sort::{LocalSort, Sorter};
 use crate::window::Windows;
@@ -29,6 +30,8 @@ pub(super) struct Line {
     pub steps: Vec<Stepping>,
     /// For each step the next one; behind the last one is the sink, at `steps.len()`.
     pub after: Vec<usize>,
+    /// Steps that a device does, by the place of the first; what ends in groups may begin at the sink.
+    pub segments: BTreeMap<usize, Arc<Running>>,
     pub sink: Sinking,
     pub resources: Resources,
 }
@@ -61,33 +64,36 @@ pub(super) enum Local {
 }
 
 impl Line {
-    /// Compiles a pipeline that scans some of `leaves`.
-    pub fn open(
-        pipeline: &Pipeline,
-        leaves: &Leaves,
-        slots: &[Kept],
-        learned: &Learned,
-        schema: SchemaRef,
-        resources: Resources,
-    ) -> Result<Self> {
-        let given = Given { leaves, slots, learned, resources: &resources };
-        let Layout { entries, partners, steps, after } = Layout::of(&pipeline.source, &pipeline.steps, &given)?;
+    /// Compiles a pipeline, whose rows come out in this schema if it ends in output.
+    pub fn open(pipeline: &Pipeline, given: &Given<'_>, schema: SchemaRef) -> Result<Self> {
+        let Layout { entries, partners, steps, after, segments } = Layout::of(pipeline, given)?;
+        let resources = given.resources.clone();
         let types = pipeline.types.clone();
         let sink = match &pipeline.sink {
             Sink::Output => Sinking::Output(schema),
             Sink::Aggregate(_, spec) => Sinking::Aggregate(Aggregator::new(spec.clone(), types, resources.clone())?),
             Sink::Build(_, spec, probe) => {
-                Sinking::Build(JoinBuilder::new(spec.clone(), types, probe.clone(), resources.clone())?)
+                let builder = JoinBuilder::new(spec.clone(), types, probe.clone(), resources.clone())?;
+                Sinking::Build(if given.device.is_some() { builder.keeping_keys() } else { builder })
             }
-            Sink::Sort(_, spec) => Sinking::Sort(Sorter::new(spec.clone(), types, resources.clone())?),
+            Sink::Sort(_, spec) => {
+                let accelerator = given.device.map(|device| device.accelerator.clone());
+                Sinking::Sort(Sorter::on(spec.clone(), types, resources.clone(), accelerator)?)
+            }
             Sink::Collect(_) => Sinking::Collect,
         };
-        Ok(Self { entries, partners, steps, after, sink, resources })
+        Ok(Self { entries, partners, steps, after, segments, sink, resources })
     }
 
     /// Adds what the partners of scans did to the counters of the stage.
     pub fn count_partners(&self) {
         self.partners.iter().for_each(|partner| partner.count(&self.resources.metrics));
+    }
+
+    /// The step behind a segment that begins at a step.
+    pub fn behind(&self, first: usize) -> usize {
+        let steps = self.segments.get(&first).map_or(0, |running| running.steps());
+        (0..steps).fold(first, |place, _| self.after[place])
     }
 
     /// The last limit on the way from a step that has let through all it will: no step before it needs to work any more.

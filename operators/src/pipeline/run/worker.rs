@@ -1,10 +1,10 @@
 //! One worker of a pipeline.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use bireme_engine::error::Result;
+use bireme_engine::error::{Error, Result};
 use bireme_engine::morsel::{Chunk, MorselReader, Scan};
 use parking_lot::Mutex;
 
@@ -12,6 +12,7 @@ use super::counts::{Counts, Whence};
 use super::kept::Slices;
 use super::line::{Line, Local, Sinking, Stepping, to_batch};
 use crate::hash_join::ProbeCursor;
+use crate::pipeline::device::{DeviceCursor, Made};
 use crate::window::WindowCursor;
 
 /// Bytes of output after which a worker hands it to the driver.
@@ -88,7 +89,16 @@ pub(super) struct Worker {
     reader: Option<Box<dyn MorselReader>>,
     /// For each step what is under way there.
     cursors: Vec<Option<Cursor>>,
+    /// Rows on their way to a device, by the first step that it does.
+    devices: BTreeMap<usize, DeviceCursor>,
     output_bytes: usize,
+}
+
+/// Rows that are under way, the step they go to, and whether that is the host's in any case.
+struct Next {
+    chunk: Chunk,
+    step: usize,
+    by_host: bool,
 }
 
 /// A step that is not done with the rows it was given.
@@ -104,7 +114,8 @@ impl Worker {
         let mut cursors = Vec::new();
         cursors.resize_with(line.steps.len(), || None);
         let counts = Counts::new(line.entries.len(), line.steps.len());
-        Ok(Self { local: line.sink.local()?, counts, reader: None, cursors, output_bytes: 0 })
+        let devices = line.segments.iter().map(|(&place, running)| (place, DeviceCursor::new(running))).collect();
+        Ok(Self { local: line.sink.local()?, counts, reader: None, cursors, devices, output_bytes: 0 })
     }
 
     /// Works until there is enough output or nothing to do.
@@ -123,10 +134,10 @@ impl Worker {
             if self.has_output_enough() {
                 return Ok(Pause::Output);
             }
-            let Some((chunk, step)) = self.next_chunk(line, round, satisfied.is_some())? else {
+            let Some(next) = self.next_chunk(line, round, satisfied.is_some())? else {
                 return Ok(Pause::Idle);
             };
-            self.push(line, chunk, step)?;
+            self.push(line, next)?;
         }
     }
 
@@ -136,7 +147,7 @@ impl Worker {
     }
 
     /// The next chunk and the step it goes to: from the deepest step that has one, else from the reader.
-    fn next_chunk(&mut self, line: &Line, round: &Round, satisfied: bool) -> Result<Option<(Chunk, usize)>> {
+    fn next_chunk(&mut self, line: &Line, round: &Round, satisfied: bool) -> Result<Option<Next>> {
         loop {
             if let Some(found) = self.next_under_way(line)? {
                 return Ok(Some(found));
@@ -149,7 +160,7 @@ impl Worker {
                 self.reader = round.supply.take()?;
             }
             let Some(reader) = &mut self.reader else {
-                if self.finish_window()? {
+                if self.finish_first(line)? {
                     continue;
                 }
                 return Ok(None);
@@ -157,7 +168,7 @@ impl Worker {
             match reader.next()? {
                 Some(chunk) => {
                     self.counts.add_rows(round.whence, chunk.rows);
-                    return Ok(Some((chunk, round.first_step)));
+                    return Ok(Some(Next { chunk, step: round.first_step, by_host: false }));
                 }
                 None => self.reader = None,
             }
@@ -165,9 +176,20 @@ impl Worker {
     }
 
     /// What the deepest step has that is under way.
-    fn next_under_way(&mut self, line: &Line) -> Result<Option<(Chunk, usize)>> {
-        for step in (0..line.steps.len()).rev() {
-            let chunk = match &mut self.cursors[step] {
+    fn next_under_way(&mut self, line: &Line) -> Result<Option<Next>> {
+        for step in (0..=line.steps.len()).rev() {
+            while let Some(made) = self.devices.get_mut(&step).and_then(DeviceCursor::pop) {
+                match made {
+                    Made::Rows(chunk) => return Ok(Some(Next { chunk, step: line.behind(step), by_host: false })),
+                    Made::Again(chunk) => return Ok(Some(Next { chunk, step, by_host: true })),
+                    Made::Groups(groups) => match &mut self.local {
+                        Local::Aggregate(local) => local.consume_groups(&groups)?,
+                        _ => return Err(Error::internal("groups for a sink that has none")),
+                    },
+                }
+            }
+            let Some(cursor) = self.cursors.get_mut(step) else { continue };
+            let chunk = match cursor {
                 None => None,
                 Some(Cursor::Window(cursor)) => cursor.pop(),
                 Some(Cursor::Probe(cursor)) => {
@@ -180,7 +202,7 @@ impl Worker {
             };
             if let Some(chunk) = chunk {
                 self.counts.add_rows(Whence::Step(step), chunk.rows);
-                return Ok(Some((chunk, line.after[step])));
+                return Ok(Some(Next { chunk, step: line.after[step], by_host: false }));
             }
         }
         Ok(None)
@@ -198,10 +220,32 @@ impl Worker {
         Ok(false)
     }
 
-    /// Drives a chunk from a step to the sink, or to where nothing of it is left.
-    fn push(&mut self, line: &Line, mut chunk: Chunk, from: usize) -> Result<()> {
-        let mut place = from;
-        while let Some(step) = line.steps.get(place) {
+    /// Lets go of what the first of all steps has waited for, once no more rows come; says whether there was something.
+    fn finish_first(&mut self, line: &Line) -> Result<bool> {
+        for step in 0..=line.steps.len() {
+            if let Some(Some(Cursor::Window(window))) = self.cursors.get_mut(step)
+                && window.finish()?
+            {
+                return Ok(true);
+            }
+            if let Some(device) = self.devices.get_mut(&step)
+                && device.flush(&mut count(&mut self.counts, line, step))?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Drives a chunk from a step to the sink, or to where nothing of it is left, or to a device.
+    fn push(&mut self, line: &Line, next: Next) -> Result<()> {
+        let Next { mut chunk, step: mut place, mut by_host } = next;
+        loop {
+            if !by_host && let Some(device) = self.devices.get_mut(&place) {
+                return device.push(chunk, &mut count(&mut self.counts, line, place));
+            }
+            by_host = false;
+            let Some(step) = line.steps.get(place) else { break };
             let next = match step {
                 Stepping::Filter(filter) => filter.apply(chunk)?,
                 Stepping::Project(exprs) => {
@@ -261,6 +305,15 @@ impl Worker {
     /// Forgets what would still come through the steps before this one.
     fn drop_before(&mut self, step: usize) {
         self.reader = None;
+        self.devices.range_mut(..step).for_each(|(_, device)| device.clear());
         self.cursors.iter_mut().take(step).for_each(|cursor| *cursor = None);
+    }
+}
+
+/// Counts the rows that come out of the steps of a segment.
+fn count<'a>(counts: &'a mut Counts, line: &'a Line, first: usize) -> impl FnMut(usize, u64) + 'a {
+    move |step, rows| {
+        let place = (0..step).fold(first, |place, _| line.after[place]);
+        counts.add_rows(Whence::Step(place), rows as usize);
     }
 }

@@ -27,7 +27,14 @@ fn schema(columns: usize) -> Arc<Schema> {
 }
 
 fn scan(name: &str, columns: &[usize]) -> Fused {
-    let scan = Scan { leaf: 0, name: name.into(), projection: columns.to_vec(), predicates: vec![], partners: vec![] };
+    let scan = Scan {
+        leaf: 0,
+        name: name.into(),
+        projection: columns.to_vec(),
+        predicates: vec![],
+        prunes: vec![],
+        partners: vec![],
+    };
     Fused::reading(Source::Scan(scan), schema(columns.len()), vec![])
 }
 

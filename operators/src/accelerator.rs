@@ -1,0 +1,138 @@
+//! The device of a rank, and what has run on it: nothing is silent.
+
+pub(crate) mod prefix_sums;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::buffer::{Buffer, MutableBuffer, ScalarBuffer};
+use arrow::datatypes::ArrowNativeType;
+use bireme_engine::device::{Buffer as Memory, Device};
+use bireme_engine::error::Result;
+use parking_lot::Mutex;
+
+/// A device that kernels of a rank run on, and what it has done; clones share both.
+#[derive(Clone, Debug)]
+pub struct Accelerator {
+    device: Device,
+    done: Arc<Mutex<Report>>,
+}
+
+/// What runs on devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Work {
+    /// Loops over arrays.
+    Loops,
+    /// Pipelines that compute something; those of which a part does not run on the device count as the CPU's.
+    Pipelines,
+    /// Batches of rows in pipelines.
+    Batches,
+    /// Rows that are put in order.
+    Sorts,
+    /// Algorithms over graphs.
+    Graphs,
+}
+
+/// How much of some work ran where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// On the device.
+    pub on_device: u64,
+    /// On the CPU, by why it did not run on the device.
+    pub on_cpu: BTreeMap<String, u64>,
+}
+
+/// What a device has done.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Which one.
+    pub device: String,
+    /// By what it was.
+    pub work: BTreeMap<Work, Share>,
+    /// Bytes that went to the device's memory.
+    pub uploaded: u64,
+    /// Bytes that came back.
+    pub downloaded: u64,
+}
+
+impl Accelerator {
+    /// Work of a rank runs on this device.
+    pub fn new(device: Device) -> Self {
+        let report = Report { device: device.describe(), ..Report::default() };
+        Self { device, done: Arc::new(Mutex::new(report)) }
+    }
+
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Counts work that the device has done, and bytes that it took and gave.
+    pub(crate) fn count(&self, work: Work, uploaded: u64, downloaded: u64) {
+        let mut done = self.done.lock();
+        done.work.entry(work).or_default().on_device += 1;
+        done.uploaded += uploaded;
+        done.downloaded += downloaded;
+    }
+
+    /// Counts work that the CPU does instead.
+    pub(crate) fn count_on_cpu(&self, work: Work, why: String) {
+        *self.done.lock().work.entry(work).or_default().on_cpu.entry(why).or_default() += 1;
+    }
+
+    /// What has run where so far.
+    pub fn report(&self) -> Report {
+        self.done.lock().clone()
+    }
+}
+
+impl Report {
+    /// How much of some work ran where.
+    pub fn share(&self, work: Work) -> Share {
+        self.work.get(&work).cloned().unwrap_or_default()
+    }
+}
+
+impl Share {
+    /// How much ran on the CPU.
+    pub fn cpu(&self) -> u64 {
+        self.on_cpu.values().sum()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "on {}: ", self.device)?;
+        for (work, share) in &self.work {
+            write!(f, "{} {work}", share.on_device)?;
+            let on_cpu = share.on_cpu.iter().map(|(why, count)| format!("{count} ({why})")).collect::<Vec<_>>();
+            match on_cpu.is_empty() {
+                true => f.write_str("; ")?,
+                false => write!(f, ", on the CPU {}; ", on_cpu.join(", "))?,
+            }
+        }
+        write!(f, "{} bytes up and {} down", self.uploaded, self.downloaded)
+    }
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Work::Loops => "loops",
+            Work::Pipelines => "pipelines",
+            Work::Batches => "batches",
+            Work::Sorts => "sorts",
+            Work::Graphs => "graph algorithms",
+        })
+    }
+}
+
+/// So many numbers that a device has in its memory, once the kernels before are done.
+///
+/// # Errors
+/// A kernel has failed, or the memory has fewer bytes.
+pub(crate) fn download<T: ArrowNativeType>(device: &Device, memory: &Memory, count: usize) -> Result<ScalarBuffer<T>> {
+    let mut bytes = MutableBuffer::from_len_zeroed(count * size_of::<T>());
+    device.download(memory, bytes.as_slice_mut())?;
+    Ok(ScalarBuffer::from(Buffer::from(bytes)))
+}

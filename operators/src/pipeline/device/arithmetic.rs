@@ -1,0 +1,221 @@
+//! Numbers: what fits 64 bits by what is known of it is computed in these, other decimals in 128 with checks.
+
+use arrow::datatypes::DataType;
+
+use super::code::{Form, Range, Value, Writer, Written, both_valid};
+use super::expr::{alike, scale, scaled};
+use crate::pipeline::ir::ArithmeticOp;
+
+/// Computes on two numbers of these logical types, into the third.
+pub(super) fn arithmetic(
+    writer: &mut Writer<'_>,
+    op: ArithmeticOp,
+    left: Value,
+    right: Value,
+    types: [&DataType; 3],
+    wanted: &str,
+) -> Written<Value> {
+    let refused = || format!("{} {op} {}", types[0], types[1]);
+    if let [Some(l), Some(r), Some(result)] = types.map(scale) {
+        return decimals(writer, op, left, right, [l, r, result], wanted)
+            .map_err(|why| format!("{}: {why}", refused()));
+    }
+    match (left.form, right.form) {
+        (Form::Float(a), Form::Float(b)) if a == b && Form::of(types[2]) == Some(left.form) => {
+            Ok(floats(writer, op, left, right))
+        }
+        (Form::Int(..), Form::Int(..)) if types[0] == types[1] && types[0] == types[2] && types[0].is_integer() => {
+            integers(writer, op, left, right, wanted)
+        }
+        _ => Err(refused()),
+    }
+}
+
+fn sign(op: ArithmeticOp) -> &'static str {
+    match op {
+        ArithmeticOp::Add => "+",
+        ArithmeticOp::Subtract => "-",
+        ArithmeticOp::Multiply => "*",
+        ArithmeticOp::Divide => "/",
+        ArithmeticOp::Remainder => "%",
+    }
+}
+
+/// What sets `failed`.
+fn checked(op: ArithmeticOp) -> &'static str {
+    match op {
+        ArithmeticOp::Add => "sum_of",
+        ArithmeticOp::Subtract => "difference_of",
+        ArithmeticOp::Multiply => "product_of",
+        ArithmeticOp::Divide => "quotient_of",
+        ArithmeticOp::Remainder => "remainder_of",
+    }
+}
+
+fn floats(writer: &mut Writer<'_>, op: ArithmeticOp, left: Value, right: Value) -> Value {
+    let (form, valid) = (left.form, both_valid(&left, &right));
+    let code = match op {
+        // Of doubles, which is that of floats: it is exact.
+        ArithmeticOp::Remainder => format!("({})fmod((f64){}, (f64){})", form.name(), left.code, right.code),
+        _ => format!("{} {} {}", left.code, sign(op), right.code),
+    };
+    writer.let_value(Value::new(form, code).with_valid(valid))
+}
+
+/// What the result lies in, as far as it can be told.
+fn range(op: ArithmeticOp, left: Option<Range>, right: Option<Range>) -> Option<Range> {
+    let ((a, b), (c, d)) = left.zip(right)?;
+    Some(match op {
+        ArithmeticOp::Add => (a.checked_add(c)?, b.checked_add(d)?),
+        ArithmeticOp::Subtract => (a.checked_sub(d)?, b.checked_sub(c)?),
+        ArithmeticOp::Multiply => {
+            let corners = [a.checked_mul(c)?, a.checked_mul(d)?, b.checked_mul(c)?, b.checked_mul(d)?];
+            corners.iter().fold((i128::MAX, i128::MIN), |(low, high), &corner| (low.min(corner), high.max(corner)))
+        }
+        ArithmeticOp::Divide | ArithmeticOp::Remainder => return None,
+    })
+}
+
+pub(super) fn within(range: Option<Range>, form: Form) -> bool {
+    let limits = form.range().unwrap_or((i128::MIN, i128::MAX));
+    range.is_some_and(|(low, high)| low >= limits.0 && high <= limits.1)
+}
+
+/// Computes with a check; where it fails the row does.
+fn with_check(
+    writer: &mut Writer<'_>,
+    op: ArithmeticOp,
+    form: Form,
+    (left, right): (&str, &str),
+    valid: Option<String>,
+    wanted: &str,
+) -> Value {
+    let name = writer.name();
+    writer.line(format!("bool f{name} = false;"));
+    let value = Value::new(form, format!("{}({left}, {right}, f{name})", checked(op))).with_valid(valid);
+    let value = writer.let_value(value);
+    let valid = value.validity().to_owned();
+    writer.fail_if(&format!("f{name} && {valid} && {wanted}"));
+    value
+}
+
+fn integers(writer: &mut Writer<'_>, op: ArithmeticOp, left: Value, right: Value, wanted: &str) -> Written<Value> {
+    let (form, valid) = (left.form, both_valid(&left, &right));
+    let known = range(op, left.bounds(), right.bounds());
+    let (l, r) = (left.code, right.code);
+    if within(known, form) {
+        let code = format!("({0})(({0}){l} {1} ({0}){r})", form.name(), sign(op));
+        return Ok(writer.let_value(Value::new(form, code).with_valid(valid).with_range(known)));
+    }
+    if form == Form::Int(64, false) {
+        let wide = with_check(writer, op, Form::Wide, (&format!("(i128){l}"), &format!("(i128){r}")), valid, wanted);
+        return Ok(narrowed(writer, wide, form, wanted));
+    }
+    let wide = with_check(writer, op, Form::Int(64, true), (&format!("(i64){l}"), &format!("(i64){r}")), valid, wanted);
+    Ok(narrowed(writer, wide, form, wanted))
+}
+
+/// The value in a narrower form; where it does not fit, the row fails.
+pub(super) fn narrowed(writer: &mut Writer<'_>, value: Value, form: Form, wanted: &str) -> Value {
+    if value.form == form {
+        return value;
+    }
+    if !within(value.bounds(), form) {
+        let (code, valid) = (&value.code, value.validity());
+        let condition = if form == Form::Int(64, false) && value.form == Form::Int(64, true) {
+            format!("{code} < 0")
+        } else {
+            format!("({}){code} != {code}", form.name())
+        };
+        writer.fail_if(&format!("{condition} && {valid} && {wanted}"));
+    }
+    let code = format!("({}){}", form.name(), value.code);
+    let range = value.range.filter(|_| within(value.range, form));
+    writer.let_value(Value { form, code, valid: value.valid, range })
+}
+
+/// Integers or unscaled decimals: in 64 bits if that is known to be enough.
+fn exact(writer: &mut Writer<'_>, op: ArithmeticOp, left: Value, right: Value, wanted: &str) -> Value {
+    let known = range(op, left.bounds(), right.bounds());
+    let valid = both_valid(&left, &right);
+    let narrow = Form::Int(64, true);
+    let all_narrow = [left.bounds(), right.bounds(), known].into_iter().all(|range| within(range, narrow));
+    if all_narrow {
+        let code = format!("(i64){} {} (i64){}", left.code, sign(op), right.code);
+        return writer.let_value(Value::new(narrow, code).with_valid(valid).with_range(known));
+    }
+    let (l, r) = (format!("(i128){}", left.code), format!("(i128){}", right.code));
+    if known.is_some() && matches!(op, ArithmeticOp::Add | ArithmeticOp::Subtract | ArithmeticOp::Multiply) {
+        let value = Value::new(Form::Wide, format!("{l} {} {r}", sign(op))).with_valid(valid).with_range(known);
+        return writer.let_value(value);
+    }
+    with_check(writer, op, Form::Wide, (&l, &r), valid, wanted)
+}
+
+/// The product of two integers.
+pub(super) fn product(writer: &mut Writer<'_>, left: Value, right: Value, wanted: &str) -> Written<Value> {
+    Ok(exact(writer, ArithmeticOp::Multiply, left, right, wanted))
+}
+
+/// Decimals of two scales, into a third.
+fn decimals(
+    writer: &mut Writer<'_>,
+    op: ArithmeticOp,
+    left: Value,
+    right: Value,
+    [l, r, result]: [i8; 3],
+    wanted: &str,
+) -> Written<Value> {
+    if !left.form.is_integral() || !right.form.is_integral() {
+        return Err("decimals that are not carried as integers".into());
+    }
+    match op {
+        ArithmeticOp::Multiply if l.checked_add(r) == Some(result) => Ok(exact(writer, op, left, right, wanted)),
+        ArithmeticOp::Add | ArithmeticOp::Subtract if l.max(r) == result => {
+            let left = scaled(writer, left, (result - l).unsigned_abs().into(), wanted)?;
+            let right = scaled(writer, right, (result - r).unsigned_abs().into(), wanted)?;
+            Ok(exact(writer, op, left, right, wanted))
+        }
+        ArithmeticOp::Divide => {
+            let up = i16::from(result) - i16::from(l) + i16::from(r);
+            let ups = (up.max(0) as u32, (-up).max(0) as u32);
+            let left = scaled(writer, left, ups.0, wanted)?;
+            let right = scaled(writer, right, ups.1, wanted)?;
+            Ok(divided(writer, op, left, right, wanted))
+        }
+        ArithmeticOp::Remainder if l.max(r) == result => {
+            let left = scaled(writer, left, (result - l).unsigned_abs().into(), wanted)?;
+            let right = scaled(writer, right, (result - r).unsigned_abs().into(), wanted)?;
+            Ok(divided(writer, op, left, right, wanted))
+        }
+        _ => Err("a result of another scale than that of the exact one".into()),
+    }
+}
+
+/// A quotient or a remainder, as wide as its operands.
+fn divided(writer: &mut Writer<'_>, op: ArithmeticOp, left: Value, right: Value, wanted: &str) -> Value {
+    let valid = both_valid(&left, &right);
+    let narrow = Form::Int(64, true);
+    let form = if within(left.bounds(), narrow) && within(right.bounds(), narrow) { narrow } else { Form::Wide };
+    let left = Value { code: format!("({}){}", form.name(), left.code), form, ..left };
+    let (_, l, r) = alike(left, Value { code: format!("({}){}", form.name(), right.code), form, ..right });
+    with_check(writer, op, form, (&l, &r), valid, wanted)
+}
+
+/// The negative number.
+pub(super) fn negate(writer: &mut Writer<'_>, value: Value, logical: &DataType, wanted: &str) -> Written<Value> {
+    match value.form {
+        Form::Float(_) => {
+            let code = format!("-{}", value.code);
+            Ok(writer.let_value(Value::new(value.form, code).with_valid(value.valid)))
+        }
+        Form::Int(_, true) | Form::Wide if logical.is_signed_integer() || scale(logical).is_some() => {
+            let form = value.form;
+            let zero = Value::new(form, "0").with_range(Some((0, 0)));
+            let negative = exact(writer, ArithmeticOp::Subtract, zero, value, wanted);
+            // A decimal may be wider than it was.
+            Ok(if scale(logical).is_some() { negative } else { narrowed(writer, negative, form, wanted) })
+        }
+        _ => Err(format!("-{logical}")),
+    }
+}

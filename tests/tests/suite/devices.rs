@@ -1,0 +1,92 @@
+//! Queries on devices: the emulated one, and a GPU where there is one, give the answers of the CPU.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use bireme::{Device, DeviceShare, DeviceWork, Session, SessionBuilder};
+use bireme_tests::{compare, oracle, slt, tpch};
+
+/// Of a hundred pipelines that compute something, so many may run on the CPU, or a part of them.
+const MOST_ON_CPU: u64 = 10;
+
+/// Builders of sessions on the devices that there are.
+fn builders() -> Vec<fn() -> SessionBuilder> {
+    let all: [(&str, fn() -> SessionBuilder); 2] = [
+        ("the emulated device", || Session::builder().threads(1).device(Device::Emulated)),
+        ("a GPU", || Session::builder().threads(1).device(Device::Gpu)),
+    ];
+    let mut there = Vec::new();
+    for (name, builder) in all {
+        match builder().build() {
+            Ok(_) => there.push(builder),
+            Err(error) => eprintln!("SKIPPED on {name}: {error}"),
+        }
+    }
+    there
+}
+
+/// Adds what ran where.
+fn add(all: &mut BTreeMap<DeviceWork, DeviceShare>, session: &Session) {
+    for report in session.device_reports() {
+        for (work, share) in report.work {
+            let sum = all.entry(work).or_default();
+            sum.on_device += share.on_device;
+            share.on_cpu.into_iter().for_each(|(why, count)| *sum.on_cpu.entry(why).or_default() += count);
+        }
+    }
+}
+
+/// Says what ran where, and checks that most pipelines ran on the device.
+fn check_shares(what: &str, all: &BTreeMap<DeviceWork, DeviceShare>) {
+    for (work, share) in all {
+        eprintln!("{what}: {} {work} on the device, {} on the CPU", share.on_device, share.cpu());
+        share.on_cpu.iter().for_each(|(why, count)| eprintln!("    {count}: {why}"));
+    }
+    let share = all.get(&DeviceWork::Pipelines).cloned().unwrap_or_default();
+    let (device, cpu) = (share.on_device, share.cpu());
+    assert!(device > 0 && 100 * cpu <= MOST_ON_CPU * (device + cpu), "{what}: {cpu} of {} on the CPU", device + cpu);
+}
+
+#[test]
+fn the_sql_suite() {
+    std::env::set_current_dir(bireme_tests::root()).unwrap();
+    for builder in builders() {
+        let (mut failures, mut all) = (Vec::new(), BTreeMap::new());
+        for file in slt::files() {
+            let session = RefCell::new(None);
+            let result = slt::run(&file, || session.borrow_mut().insert(builder().build().unwrap()).clone());
+            failures.extend(result.err().map(|why| format!("{}: {why}", file.display())));
+            session.borrow().iter().for_each(|session| add(&mut all, session));
+        }
+        assert!(failures.is_empty(), "{} files failed:\n{}", failures.len(), failures.join("\n\n"));
+        check_shares("the SQL suite", &all);
+    }
+}
+
+#[test]
+fn tpch_queries() {
+    let data = tpch::data(0.01);
+    for builder in builders() {
+        let session = builder().build().unwrap();
+        session.register_directory(data.to_str().unwrap()).unwrap();
+        let mut failures = Vec::new();
+        for number in 1..=22 {
+            let statements = tpch::query(number);
+            let expected = oracle::run(&data, &tpch::TABLES, &statements);
+            let mut rows = Vec::new();
+            for statement in &statements {
+                let frame = session.sql(statement).unwrap();
+                match frame.collect() {
+                    Ok(batches) if frame.is_query() => rows = batches,
+                    Ok(_) => {}
+                    Err(error) => failures.push(format!("q{number}: {error}")),
+                }
+            }
+            failures.extend(compare::difference(&rows, &expected, false).map(|why| format!("q{number}: {why}")));
+        }
+        assert!(failures.is_empty(), "{}", failures.join("\n"));
+        let mut all = BTreeMap::new();
+        add(&mut all, &session);
+        check_shares("TPC-H", &all);
+    }
+}
