@@ -7,6 +7,7 @@ use bireme::prelude::{Error, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::gap::Gap;
+use crate::gpu::Gpu;
 use crate::model::Model;
 use crate::overhead::Overhead;
 use crate::products::Products;
@@ -64,6 +65,8 @@ pub(crate) enum Command {
     SeedWorker(crate::seed::SeedWorker),
     /// Graph kernels by the rules of the GAP Benchmark Suite, against its own programs
     Gap(Gap),
+    /// Kernels against the CPU on a machine with a GPU, and their times: one command, which needs nothing but itself
+    Gpu(Gpu),
     /// Products of matrices and tensors, against NumPy, against what the machine allows, and between ranks
     Products(Products),
     /// Ourselves as a child or a rank of `products`

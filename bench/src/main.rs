@@ -18,6 +18,7 @@ mod chart;
 mod contest;
 mod engine;
 mod gap;
+mod gpu;
 mod machine;
 mod model;
 mod mpirun;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         Command::Seed(arguments) => seed::run(&arguments),
         Command::SeedWorker(arguments) => seed::work(&arguments).map(|()| true),
         Command::Gap(arguments) => gap::run(&arguments),
+        Command::Gpu(arguments) => gpu::run(&arguments),
         Command::Products(arguments) => products::run(&arguments),
         Command::ProductsWorker(products::Ours::Child(arguments)) => products::work(&arguments).map(|()| true),
         Command::ProductsWorker(products::Ours::Rank(arguments)) => products::work_on_rank(&arguments).map(|()| true),

@@ -121,7 +121,15 @@ impl Device {
     /// # Errors
     /// There is no C++ compiler: `c++`, or what `$CXX` says.
     pub fn emulated() -> Result<Self> {
-        Ok(Self::new(Box::new(emulated::Emulated::start()?)))
+        Self::emulated_with_memory(usize::MAX)
+    }
+
+    /// The emulated device with so many bytes of memory and no more.
+    ///
+    /// # Errors
+    /// As [`Device::emulated`].
+    pub fn emulated_with_memory(bytes: usize) -> Result<Self> {
+        Ok(Self::new(Box::new(emulated::Emulated::start(bytes)?)))
     }
 
     /// A GPU, as the driver numbers them.

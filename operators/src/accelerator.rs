@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::buffer::{Buffer, MutableBuffer, ScalarBuffer};
 use arrow::datatypes::ArrowNativeType;
 use bireme_engine::device::{Buffer as Memory, Device};
-use bireme_engine::error::Result;
+use bireme_engine::error::{ErrorKind, Result};
 use parking_lot::Mutex;
 
 /// A device that kernels of a rank run on, and what it has done; clones share both.
@@ -32,6 +32,13 @@ pub enum Work {
     Sorts,
     /// Algorithms over graphs.
     Graphs,
+}
+
+/// Bytes that went to a device and came back.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Moved {
+    pub up: u64,
+    pub down: u64,
 }
 
 /// How much of some work ran where.
@@ -67,17 +74,35 @@ impl Accelerator {
         &self.device
     }
 
-    /// Counts work that the device has done, and bytes that it took and gave.
-    pub(crate) fn count(&self, work: Work, uploaded: u64, downloaded: u64) {
+    /// Counts work that the device has done.
+    pub(crate) fn count(&self, work: Work, moved: Moved) {
         let mut done = self.done.lock();
         done.work.entry(work).or_default().on_device += 1;
-        done.uploaded += uploaded;
-        done.downloaded += downloaded;
+        done.uploaded += moved.up;
+        done.downloaded += moved.down;
     }
 
     /// Counts work that the CPU does instead.
     pub(crate) fn count_on_cpu(&self, work: Work, why: String) {
         *self.done.lock().work.entry(work).or_default().on_cpu.entry(why).or_default() += 1;
+    }
+
+    /// Counts work that a device was to do; nothing is left of it if the device had no memory for it, and the CPU must do it instead.
+    ///
+    /// # Errors
+    /// The device has failed in another way.
+    pub(crate) fn counted<T>(&self, work: Work, ran: Result<(T, Moved)>) -> Result<Option<T>> {
+        match ran {
+            Ok((value, moved)) => {
+                self.count(work, moved);
+                Ok(Some(value))
+            }
+            Err(error) if error.kind() == ErrorKind::Resources => {
+                self.count_on_cpu(work, error.message().to_owned());
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// What has run where so far.

@@ -5,10 +5,12 @@ use std::ffi::{CStr, c_char, c_void};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libloading::Library;
 
 use super::{Backend, Grid, Loaded, Source, cache};
+use crate::budget::Bytes;
 use crate::error::{Error, Result};
 
 const EMULATOR: &str = include_str!("emulator.h");
@@ -37,10 +39,13 @@ type Call = unsafe extern "C" fn(*const u32, *const u32, usize, *mut *mut c_void
 pub(super) struct Emulated {
     compiler: String,
     version: String,
+    /// Bytes of memory that it has, and those that it has given.
+    memory: usize,
+    given: AtomicUsize,
 }
 
 impl Emulated {
-    pub fn start() -> Result<Self> {
+    pub fn start(memory: usize) -> Result<Self> {
         let compiler = std::env::var("CXX").ok().filter(|name| !name.trim().is_empty()).unwrap_or_else(|| "c++".into());
         let asked = Command::new(&compiler).arg("--version").output();
         let version = asked.map_err(|error| {
@@ -50,7 +55,7 @@ impl Emulated {
             ))
         })?;
         let version = String::from_utf8_lossy(&version.stdout).lines().next().unwrap_or_default().to_owned();
-        Ok(Self { compiler, version })
+        Ok(Self { compiler, version, memory, given: AtomicUsize::new(0) })
     }
 
     fn compile(&self, text: &str, to: &Path) -> Result<()> {
@@ -72,12 +77,22 @@ impl Backend for Emulated {
     }
 
     fn allocate(&self, bytes: usize) -> Result<u64> {
+        let layout = layout(bytes)?;
+        if self.given.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > self.memory {
+            self.given.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(Error::resources(format!("the emulated device has {} of memory", Bytes(self.memory))));
+        }
         // SAFETY: the size is not zero.
-        let address = unsafe { alloc(layout(bytes)?) };
-        if address.is_null() { Err(Error::resources("the host has no more memory")) } else { Ok(address as u64) }
+        let address = unsafe { alloc(layout) };
+        if address.is_null() {
+            self.given.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(Error::resources("the host has no more memory"));
+        }
+        Ok(address as u64)
     }
 
     unsafe fn free(&self, address: u64, bytes: usize) {
+        self.given.fetch_sub(bytes, Ordering::Relaxed);
         if let Ok(layout) = layout(bytes) {
             // SAFETY: the caller's promise; it was allocated with the same layout.
             unsafe { dealloc(address as *mut u8, layout) };

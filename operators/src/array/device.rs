@@ -20,7 +20,7 @@ use super::folding::Folding;
 use super::operand::Operand;
 use super::program::Loop;
 use super::run::Ran;
-use crate::accelerator::{Accelerator, Work};
+use crate::accelerator::{Accelerator, Moved, Work};
 use source::{Kernel, NAME, TEAM};
 
 /// Threads of a block.
@@ -60,10 +60,10 @@ impl Copies {
 }
 
 impl Accelerator {
-    /// Runs a loop over the elements whose first index is in `rows`; `None` if it has no kernel.
+    /// Runs a loop over the elements whose first index is in `rows`; `None` if it has no kernel, or the device no memory for it.
     ///
     /// # Errors
-    /// The device fails, or has no memory for it; as [`super::run`].
+    /// The device fails; as [`super::run`].
     pub(super) fn run(
         &self,
         looped: &Loop,
@@ -74,13 +74,23 @@ impl Accelerator {
     ) -> Result<Option<Ran>> {
         let types = looped.types();
         let folding = Folding { looped, types: &types, rows };
-        let Kernel { source, words, cut } = match Kernel::of(&folding, operands, numbers)? {
-            Ok(kernel) => kernel,
+        match Kernel::of(&folding, operands, numbers)? {
+            Ok(kernel) => self.counted(Work::Loops, self.launched(&folding, kernel, operands, copies)),
             Err(reason) => {
                 self.count_on_cpu(Work::Loops, reason);
-                return Ok(None);
+                Ok(None)
             }
-        };
+        }
+    }
+
+    fn launched(
+        &self,
+        folding: &Folding<'_>,
+        Kernel { source, words, cut }: Kernel,
+        operands: &[Operand],
+        copies: &Copies,
+    ) -> Result<(Ran, Moved)> {
+        let Folding { looped, types, .. } = *folding;
         let module = self.device().load(&source)?;
         let elements = (words[1] - words[0]) as usize;
         let behind = looped.thirds()[2];
@@ -115,9 +125,10 @@ impl Accelerator {
             }
             host.push(memory);
         }
-        self.count(Work::Loops, uploaded.get(), host.iter().map(|memory| memory.len() as u64).sum());
+        let moved = Moved { up: uploaded.get(), down: host.iter().map(|memory| memory.len() as u64).sum() };
         let folds = host.split_off(looped.stores.len());
-        Ok(Some(Ran { stores: host, folds: cut.map_or_else(Vec::new, |cut| folding.of_leaves(&cut, &folds)) }))
+        let folds = cut.map_or_else(Vec::new, |cut| folding.of_leaves(&cut, &folds));
+        Ok((Ran { stores: host, folds }, moved))
     }
 
     /// The device's copy of a buffer; counts what is uploaded for it.

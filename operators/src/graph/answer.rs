@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array};
 use arrow::compute::filter;
-use bireme_engine::error::{Error, ErrorKind, Result};
+use bireme_engine::error::{Error, Result};
 use rayon::prelude::*;
 
 use super::algorithm::{Algorithm, PageRank, Sources, Vertex};
@@ -15,7 +15,7 @@ use super::{
     Graph, GraphOnDevice, NONE, betweenness, bfs, communities, components, coreness, default_delta, pagerank,
     personalised_pagerank, sssp, strong_components, triangles,
 };
-use crate::accelerator::{Accelerator, Work};
+use crate::accelerator::{Accelerator, Moved, Work};
 
 impl Algorithm {
     /// Whether each rank brings all edges together.
@@ -243,19 +243,16 @@ fn either<T>(
     on_host: impl FnOnce() -> T,
 ) -> Result<T> {
     let Some(accelerator) = accelerator else { return Ok(on_host()) };
-    let why = match GraphOnDevice::why_not(graph) {
-        Some(why) => why,
-        None => match GraphOnDevice::new(accelerator.device(), graph).and_then(|graph| on_device(&graph)) {
-            Ok(answer) => {
-                accelerator.count(Work::Graphs, GraphOnDevice::bytes(graph) as u64, 0);
-                return Ok(answer);
-            }
-            Err(error) if error.kind() == ErrorKind::Resources => error.message().to_owned(),
-            Err(error) => return Err(error),
-        },
-    };
-    accelerator.count_on_cpu(Work::Graphs, why);
-    Ok(on_host())
+    if let Some(why) = GraphOnDevice::why_not(graph) {
+        accelerator.count_on_cpu(Work::Graphs, why);
+        return Ok(on_host());
+    }
+    let answer = GraphOnDevice::new(accelerator.device(), graph).and_then(|graph| on_device(&graph));
+    let moved = Moved { up: GraphOnDevice::bytes(graph) as u64, down: 0 };
+    match accelerator.counted(Work::Graphs, answer.map(|answer| (answer, moved)))? {
+        Some(answer) => Ok(answer),
+        None => Ok(on_host()),
+    }
 }
 
 // ---- vertices ----

@@ -10,11 +10,11 @@
 //! A. Grimshaw, *High Performance and Scalable Radix Sorting*, 2011). Each of 8 bits reads and writes all entries once, and reads them
 //! once more to count.
 
-use bireme_engine::device::{Argument, Grid, Source};
+use bireme_engine::device::{Argument, Device, Grid, Source};
 use bireme_engine::error::{Error, Result};
 
 use super::integers::Entry;
-use crate::accelerator::{Accelerator, Work, prefix_sums};
+use crate::accelerator::{Moved, prefix_sums};
 
 /// Threads of a block, each with a digit.
 const THREADS: u32 = 256;
@@ -28,8 +28,7 @@ const TEXT: &str = include_str!("radix.h");
 ///
 /// # Errors
 /// The device fails, or has no memory for it.
-pub(super) fn sort<E: Entry>(accelerator: &Accelerator, entries: &mut [E], from: u32, to: u32) -> Result<()> {
-    let device = accelerator.device();
+pub(super) fn sort<E: Entry>(device: &Device, entries: &mut [E], from: u32, to: u32) -> Result<Moved> {
     let tiles = entries.len().div_ceil(TILE);
     let name = if size_of::<E>() == 8 { "u64" } else { "u128" };
     let module = device.load(&Source::new(format!("typedef {name} entry;\n{TEXT}"), ["digits", "deal"]))?;
@@ -51,8 +50,7 @@ pub(super) fn sort<E: Entry>(accelerator: &Accelerator, entries: &mut [E], from:
         std::mem::swap(&mut here, &mut there);
     }
     device.download(&here, E::bytes_mut(entries))?;
-    accelerator.count(Work::Sorts, bytes as u64, bytes as u64);
-    Ok(())
+    Ok(Moved { up: bytes as u64, down: bytes as u64 })
 }
 
 fn too_many() -> Error {
@@ -64,15 +62,13 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     #![allow(clippy::print_stderr, reason = "what did not run says so")]
 
-    use bireme_engine::device::Device;
-
     use super::*;
 
     #[test]
     fn entries_are_put_in_order() {
         for (name, device) in [("the emulated device", Device::emulated()), ("a GPU", Device::gpu(0))] {
             let device = match device {
-                Ok(device) => Accelerator::new(device),
+                Ok(device) => device,
                 Err(error) => {
                     eprintln!("SKIPPED on {name}: {error}");
                     continue;

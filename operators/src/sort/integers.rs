@@ -15,7 +15,7 @@
 
 use std::cmp::Ordering;
 
-use bireme_engine::error::{ErrorKind, Result};
+use bireme_engine::error::Result;
 use rayon::prelude::*;
 
 use super::device;
@@ -137,14 +137,8 @@ fn on_device<E: Entry>(entries: &mut [E], id_bits: u32, accelerator: &Accelerato
     if sorted || differ.height() <= id_bits {
         return Ok(sorted);
     }
-    match device::sort(accelerator, entries, id_bits, differ.height()) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::Resources => {
-            accelerator.count_on_cpu(Work::Sorts, error.message().to_owned());
-            Ok(false)
-        }
-        Err(error) => Err(error),
-    }
+    let sorted = device::sort(accelerator.device(), entries, id_bits, differ.height()).map(|moved| ((), moved));
+    Ok(accelerator.counted(Work::Sorts, sorted)?.is_some())
 }
 
 #[derive(Clone, Copy)]

@@ -13,8 +13,8 @@ mod zarr;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use bireme::{Device, DeviceWork};
 use bireme::prelude::*;
+use bireme::{Device, DeviceWork};
 
 use fixture::{Case, cases, shown};
 use program::{Elements, Inputs, Value, run};

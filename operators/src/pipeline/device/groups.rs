@@ -47,7 +47,7 @@ pub(super) struct KeyOut {
 pub(super) struct StateOut {
     pub word: usize,
     pub fold: Fold,
-    /// Words of a sum.
+    /// Words of a sum, or of an extreme: three are a lock and a value of two.
     pub limbs: usize,
     /// What an extreme is of.
     pub form: Form,
@@ -183,12 +183,12 @@ impl States {
         let mut values = Vec::new();
         for (place, logical) in &state.arguments {
             let item = items.get(*place).ok_or("a column that is not there")?;
-            let stored = match item {
-                Item::Stored(origin, place) => writer.stored(*origin, *place, Some(logical)),
-                Item::Computed(..) => None,
-            };
             // A count looks at NULLs alone, and there may be none.
-            if state.fold == Fold::Count && stored.is_some_and(|stored| !stored.nullable) {
+            if state.fold == Fold::Count
+                && let Item::Stored(origin, place) = *item
+                && writer.lone(origin).is_none()
+                && writer.stored(origin, place, Some(logical)).is_some_and(|stored| !stored.nullable)
+            {
                 continue;
             }
             values.push(writer.item(item, Some(logical))?);
@@ -220,7 +220,17 @@ impl States {
                 self.exact(number, &out, value, alone)
             }
             Fold::Float => self.float(number, out.word, value()?, alone)?,
-            Fold::Extreme { largest } => self.extreme(number, out.word, value()?, largest, alone)?,
+            Fold::Extreme { largest } => {
+                let value = value()?;
+                let narrow = value.form != Form::Wide || within(value.range, Form::Int(64, true));
+                if value.form == Form::Text || !narrow {
+                    // A lock, then the value in two words.
+                    out.limbs = 3;
+                    locked(out.word, value, largest, alone)
+                } else {
+                    self.extreme(number, out.word, value, largest, alone)?
+                }
+            }
         };
         if let Some(counts) = &counts {
             writer.open(format!("if ({counts}) {{"), "}");
@@ -296,12 +306,11 @@ impl States {
         largest: bool,
         alone: bool,
     ) -> Written<Vec<String>> {
-        let narrow = value.form == Form::Wide && within(value.range, Form::Int(64, true));
         let bits = match value.form {
             Form::Bool | Form::Int(_, false) => format!("(u64){}", value.code),
             Form::Float(_) => format!("(u64)(i64)ordered({}) ^ (u64)1 << 63", value.code),
             Form::Int(..) => format!("(u64)(i64){} ^ (u64)1 << 63", value.code),
-            Form::Wide if narrow => format!("(u64)(i64){} ^ (u64)1 << 63", value.code),
+            Form::Wide => format!("(u64)(i64){} ^ (u64)1 << 63", value.code),
             form => return Err(format!("extremes of {}", form.name())),
         };
         // The largest of all words is wanted in any case, and 0 is the least.
@@ -314,6 +323,42 @@ impl States {
         }
         Ok(vec![format!("atomicMax({}, (u64)({bits}));", Self::place(word, false)), seen])
     }
+}
+
+/// An extreme of values that no atomic operation is wide enough for: one thread at a time compares. Others go round until it has; threads
+/// of a warp go on by themselves, so that whoever holds the lock gives it back.
+fn locked(word: usize, value: &Value, largest: bool, alone: bool) -> Vec<String> {
+    let (code, sign) = (&value.code, if largest { "<" } else { ">" });
+    let (better, first, second) = match value.form {
+        Form::Text => (
+            format!("compare(text_at(s[1], s[2]), {code}) {sign} 0"),
+            format!("(u64){code}.at"),
+            format!("(u64){code}.length"),
+        ),
+        _ => (
+            format!("(i128)((u128)s[2] << 64 | s[1]) {sign} {code}"),
+            format!("(u64){code}"),
+            format!("(u64)((u128){code} >> 64)"),
+        ),
+    };
+    let place = States::place(word, alone);
+    [
+        "for (bool done = false; !done;) {",
+        &format!("  volatile u64 *s = {place};"),
+        "  if (atomicCAS((u64 *)s, (u64)0, (u64)1) != 0) continue;",
+        "  __threadfence();",
+        &format!("  if (s[3] == 0 || {better}) {{"),
+        &format!("    s[1] = {first};"),
+        &format!("    s[2] = {second};"),
+        "  }",
+        "  s[3] = 1;",
+        "  __threadfence();",
+        "  atomicExch((u64 *)s, (u64)0);",
+        "  done = true;",
+        "}",
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 impl StateOut {

@@ -13,7 +13,7 @@ use super::body::{Built, Joined};
 use super::code::{Item, Origin, Writer, Written};
 use super::groups::GroupKernel;
 use crate::aggregate::{GroupsWanted, groups_wanted};
-use crate::pipeline::ir::{ExprKind, Pipeline, Program, Sink, SlotId, Source, Step};
+use crate::pipeline::ir::{ExprKind, JoinKind, Pipeline, Program, Sink, SlotId, Source, Step};
 
 /// Columns that a step is looked at with before there are any.
 const WIDTH: usize = 4096;
@@ -61,7 +61,12 @@ impl Cut {
         for (place, step) in steps.iter().enumerate() {
             match checked(step, joins) {
                 Ok(()) => {
-                    open.get_or_insert(place);
+                    let first = *open.get_or_insert(place);
+                    // Its rows come out when all have probed, and go on from here.
+                    if ends_rows(step) {
+                        cut.add(steps, first..place + 1, None, joins);
+                        open = None;
+                    }
                     continue;
                 }
                 Err(Some(why)) => cut.on_host.push(format!("{} ({why})", verb(step))),
@@ -166,6 +171,12 @@ fn checked(step: &Step, joins: &Joins) -> Result<(), Option<String>> {
     let mut writer = Writer::new(None);
     let written: Written<_> = super::body::steps(&mut writer, one, &segment.joined, &built, segment.items());
     written.map(|_| ()).map_err(Some)
+}
+
+/// Whether no row of the probe side goes on.
+fn ends_rows(step: &Step) -> bool {
+    use JoinKind::{BuildAnti, BuildMark, BuildSemi};
+    matches!(step, Step::Probe(_, spec) if matches!(spec.kind, BuildSemi | BuildAnti | BuildMark))
 }
 
 /// Whether a step does more than name columns.

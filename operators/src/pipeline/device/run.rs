@@ -30,7 +30,7 @@ use super::kernel::{BLOCKS, Kernel, THREADS};
 use super::plan::Segment;
 use super::rows::{Output, RowKernel, columns_read};
 use super::table::DeviceTable;
-use crate::accelerator::{Accelerator, Work, download, prefix_sums};
+use crate::accelerator::{Accelerator, Moved, Work, download, prefix_sums};
 use crate::aggregate::{Fold, GroupsWanted};
 use crate::hash_join::{JoinTable, gather_rows};
 
@@ -153,10 +153,10 @@ impl Running {
             let bits = download::<u32>(self.device(), marks, marks.bytes() / 4)?;
             tables[*number].mark(&bits);
         }
-        self.accelerator.count(Work::Batches, batch.uploaded, batch.downloaded);
+        self.accelerator.count(Work::Batches, batch.moved);
         self.metrics.add("device_batches", 1);
-        self.metrics.add("device_bytes_up", batch.uploaded);
-        self.metrics.add("device_bytes_down", batch.downloaded);
+        self.metrics.add("device_bytes_up", batch.moved.up);
+        self.metrics.add("device_bytes_down", batch.moved.down);
         self.metrics.add("device_ns", begun.elapsed().as_nanos() as u64);
         Ok((made, seen))
     }
@@ -175,6 +175,12 @@ fn read_columns(segment: &Segment) -> Vec<usize> {
 impl DeviceCursor {
     pub fn new(running: &Arc<Running>) -> Self {
         Self { running: Arc::clone(running), pending: Vec::new(), rows: 0, wanted: CHUNK_ROWS, made: VecDeque::new() }
+    }
+
+    /// Waits for so many rows before it runs a batch.
+    #[cfg(test)]
+    pub fn wait_for(&mut self, rows: usize) {
+        self.wanted = rows;
     }
 
     /// Takes rows; runs a batch if there are enough. Rows that came out of each step are added to `seen`.
@@ -261,8 +267,7 @@ struct Batch<'a> {
     rows: usize,
     shapes: Shapes,
     marks: BTreeMap<usize, Arc<DeviceMemory>>,
-    uploaded: u64,
-    downloaded: u64,
+    moved: Moved,
 }
 
 /// A kernel with all that it reads at hand.
@@ -286,7 +291,7 @@ impl<'a> Batch<'a> {
             shapes.insert((Origin::Rows, place), shape(&column(chunks, place)?, true));
         }
         tables.iter().enumerate().for_each(|(number, table)| table.describe(number, &mut shapes));
-        Ok(Self { running, chunks, tables, rows, shapes, marks: BTreeMap::new(), uploaded: 0, downloaded: 0 })
+        Ok(Self { running, chunks, tables, rows, shapes, marks: BTreeMap::new(), moved: Moved::default() })
     }
 
     fn device(&self) -> &'a Device {
@@ -294,7 +299,7 @@ impl<'a> Batch<'a> {
     }
 
     fn upload(&mut self, bytes: &Buffer) -> Result<DeviceMemory> {
-        self.uploaded += bytes.len() as u64;
+        self.moved.up += bytes.len() as u64;
         self.device().upload(bytes.as_slice())
     }
 
@@ -388,7 +393,7 @@ impl<'a> Batch<'a> {
         memory: &DeviceMemory,
         count: usize,
     ) -> Result<arrow::buffer::ScalarBuffer<T>> {
-        self.downloaded += (count * size_of::<T>()) as u64;
+        self.moved.down += (count * size_of::<T>()) as u64;
         download(self.device(), memory, count)
     }
 
@@ -571,7 +576,7 @@ impl<'a> Batch<'a> {
                 columns.push(key_column(key, number, &keys, kernel.key_words, &ready.heaps)?);
             }
             for state in &kernel.states {
-                columns.push(state_column(state, &states, kernel.state_words, groups)?);
+                columns.push(state_column(state, &states, kernel.state_words, groups, &ready.heaps)?);
             }
             drop(ready.host_words);
             return Ok((Chunk::new(columns, groups), seen));
@@ -610,7 +615,7 @@ fn wide(low: u64, high: u64) -> i128 {
     (u128::from(high) << 64 | u128::from(low)).cast_signed()
 }
 
-fn state_column(state: &StateOut, words: &[u64], stride: usize, groups: usize) -> Result<ArrayRef> {
+fn state_column(state: &StateOut, words: &[u64], stride: usize, groups: usize, heaps: &Heaps) -> Result<ArrayRef> {
     let group = |number: usize| &words[number * stride + state.word..(number + 1) * stride];
     let all = || (0..groups).map(group);
     if state.fold == Fold::Count {
@@ -629,6 +634,13 @@ fn state_column(state: &StateOut, words: &[u64], stride: usize, groups: usize) -
             of_bytes(&DataType::Decimal256(76, 0), Buffer::from_vec(sums), groups, nulls)
         }
         Fold::Float => of_words(&DataType::Float64, all().map(|group| group[0]), nulls),
+        Fold::Extreme { .. } if state.form == Form::Text => {
+            heaps.texts(all().map(|group| (group[1], group[2])), &state.carried(), nulls)
+        }
+        Fold::Extreme { .. } if state.limbs == 3 => {
+            let values = all().map(|group| wide(group[1], group[2])).collect::<Vec<_>>();
+            of_bytes(&state.carried(), Buffer::from_vec(values), groups, nulls)
+        }
         Fold::Extreme { largest } => {
             let sign = 1_u64 << 63;
             let words = all().map(|group| {

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, Int64Array};
 use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bireme_engine::device::Device;
@@ -208,6 +209,9 @@ fn calls() -> Vec<AggregateCall> {
         call(Min, Some(3), DataType::Float64),
         call(Max, Some(3), DataType::Float64),
         call(Max, Some(9), DataType::Boolean),
+        call(Min, Some(7), DataType::Utf8View),
+        call(Max, Some(8), DataType::Utf8View),
+        call(Max, Some(6), DataType::Decimal128(38, 6)),
         filtered(call(Sum, Some(10), DataType::Decimal128(15, 2))),
         filtered(call(Count, None, DataType::Int64)),
     ]
@@ -388,4 +392,41 @@ fn prefix_sums() {
             assert_eq!(total as u64, sum);
         }
     }
+}
+
+#[test]
+fn batches_that_do_not_fit_go_in_parts_or_to_the_host() {
+    let Ok(device) = Device::emulated_with_memory(1 << 20) else {
+        return eprintln!("SKIPPED: there is no C++ compiler");
+    };
+    let device = Accelerator::new(device);
+    let numbers =
+        |rows: i64| Chunk::new(vec![Arc::new(Int64Array::from_iter_values(0..rows)) as ArrayRef], rows as usize);
+    let twice = Expr {
+        kind: ExprKind::Arithmetic(
+            ArithmeticOp::Add,
+            Box::new(Expr::column(0, DataType::Int64)),
+            Box::new(Expr::column(0, DataType::Int64)),
+        ),
+        data_type: DataType::Int64,
+    };
+    let running = running(&device, &[Step::Project(vec![twice])], None, &Joins::new(), &[]);
+    let mut cursor = DeviceCursor::new(&running);
+    for (rows, fits) in [(vec![7000, 80_000, 7000, 7000], false), (vec![30_000, 30_000, 30_000], true)] {
+        let chunks = rows.iter().map(|&rows| numbers(rows)).collect::<Vec<_>>();
+        cursor.wait_for(usize::MAX);
+        chunks.iter().for_each(|chunk| cursor.push(chunk.clone(), &mut |_, _| {}).unwrap());
+        cursor.flush(&mut |_, _| {}).unwrap();
+        let (mut made, mut again) = (0, 0);
+        while let Some(one) = cursor.pop() {
+            match one {
+                Made::Rows(chunk) => made += chunk.rows,
+                Made::Again(chunk) => again += chunk.rows,
+                Made::Groups(_) => panic!("groups of a projection"),
+            }
+        }
+        assert_eq!((made + again) as i64, rows.iter().sum::<i64>());
+        assert_eq!(again, if fits { 0 } else { 80_000 }, "{}", device.report());
+    }
+    assert!(device.report().to_string().contains("no memory on the device"), "{}", device.report());
 }

@@ -20,7 +20,7 @@ use super::advice::Learned;
 use super::kept::Kept;
 use super::line::Stepping;
 use super::partner::PartnerPredicate;
-use crate::accelerator::{Accelerator, Work};
+use crate::accelerator::{Accelerator, Moved, Work};
 use crate::expr::ExprPredicate;
 use crate::pipeline::Resources;
 use crate::pipeline::device::{Cut, Joins, Running};
@@ -91,7 +91,7 @@ impl Layout {
             let sorts = matches!(pipeline.sink, Sink::Sort(..));
             match on_host.is_empty() {
                 true if layout.segments.is_empty() && !sorts => {}
-                true => device.accelerator.count(Work::Pipelines, 0, 0),
+                true => device.accelerator.count(Work::Pipelines, Moved::default()),
                 false => device.accelerator.count_on_cpu(Work::Pipelines, on_host.join(", ")),
             }
         }
