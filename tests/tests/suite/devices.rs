@@ -10,9 +10,11 @@ use bireme_tests::{compare, oracle, slt, tpch};
 /// keep; those of the SQL suite have window functions (6 of 100), functions that have no kernels (6) and different values (1).
 const MOST_ON_CPU: u64 = 15;
 
+type Builder = fn() -> SessionBuilder;
+
 /// Builders of sessions on the devices that there are.
-fn builders() -> Vec<fn() -> SessionBuilder> {
-    let all: [(&str, fn() -> SessionBuilder); 2] = [
+fn builders() -> Vec<Builder> {
+    let all: [(&str, Builder); 2] = [
         ("the emulated device", || Session::builder().threads(1).device(Device::Emulated)),
         ("a GPU", || Session::builder().threads(1).device(Device::Gpu)),
     ];

@@ -9,6 +9,7 @@
 //! A batch grows from a chunk to [`MOST_ROWS`] rows: limits want few rows soon, devices many. What a kernel cannot do right, it does not do:
 //! the host runs the batch again from its first step, and with it come the right answer or the right error.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -318,14 +319,14 @@ impl<'a> Batch<'a> {
                 Memory::Values(Origin::Rows, place)
                 | Memory::Valid(Origin::Rows, place)
                 | Memory::Heap(Origin::Rows, place) => {
-                    if !columns.contains_key(&place) {
-                        columns.insert(place, self.column(place, &mut heaps)?);
-                    }
-                    let found = columns[&place]
-                        .iter()
-                        .find(|(known, _)| *known == memory)
-                        .map(|(_, memory)| Arc::clone(memory));
-                    found.ok_or_else(|| Error::internal("a part of a column that it does not have"))?
+                    let parts: &Vec<_> = match columns.entry(place) {
+                        Entry::Occupied(known) => known.into_mut(),
+                        Entry::Vacant(free) => free.insert(self.column(place, &mut heaps)?),
+                    };
+                    let found = parts.iter().find(|(known, _)| *known == memory);
+                    found
+                        .map(|(_, memory)| Arc::clone(memory))
+                        .ok_or_else(|| Error::internal("a part of a column that it does not have"))?
                 }
                 Memory::Marks(number) => {
                     let rows = self.running.tables[number].rows();

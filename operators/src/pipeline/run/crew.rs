@@ -140,7 +140,7 @@ impl Crew<'_> {
             match event {
                 Event::Ended(None) => return Ok(flow),
                 Event::Ended(Some((worker, pause))) => {
-                    flow = self.take_back(worker, pause?, &round, &done, flow).await?;
+                    flow = self.take_back(*worker, pause?, &round, &done, flow).await?;
                 }
                 Event::Batch(Some(batch)) => enqueue(&round, batch?)?,
                 Event::Batch(None) => inlets = None,
@@ -170,7 +170,7 @@ impl Crew<'_> {
             line.resources.metrics.busy.add_time(begun.elapsed());
             // Before the driver learns of it: when a run has ended, nothing of it is held by a thread.
             drop((line, round));
-            let _ = done.unbounded_send((worker, pause));
+            let _ = done.unbounded_send((Box::new(worker), pause));
         });
     }
 
@@ -201,10 +201,10 @@ impl Crew<'_> {
     }
 }
 
-type Done = mpsc::UnboundedSender<(Worker, Result<Pause>)>;
+type Done = mpsc::UnboundedSender<(Box<Worker>, Result<Pause>)>;
 
 enum Event {
-    Ended(Option<(Worker, Result<Pause>)>),
+    Ended(Option<(Box<Worker>, Result<Pause>)>),
     Batch(Option<Result<RecordBatch>>),
     /// Nobody wants what comes out.
     Stopped,
