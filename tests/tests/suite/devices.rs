@@ -115,3 +115,22 @@ fn plans_say_what_has_kernels() {
     let analyzed = text(&format!("EXPLAIN ANALYZE {query}"));
     assert!(analyzed.contains("device_bytes_up"), "{analyzed}");
 }
+
+/// A partition of a window may come in several morsels' worth of rows, some of which wait for a batch of the device.
+#[test]
+fn windows_wait_for_rows_on_devices() {
+    let query = "SELECT g, max(s), sum(s) FROM (
+            SELECT g, sum(rn) OVER (PARTITION BY g ORDER BY k) AS s FROM (
+                SELECT g, k, row_number() OVER (PARTITION BY g ORDER BY k) AS rn FROM (
+                    SELECT i % 3 AS g, (i * 7919) % 60013 AS k FROM generate_series(1, 60000) AS t(i)))
+            WHERE (rn + k) % 5 <> 0)
+        GROUP BY g ORDER BY g";
+    let rows = |session: &Session| {
+        let batches = session.sql(query).unwrap().collect().unwrap();
+        arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string()
+    };
+    let wanted = rows(&Session::builder().threads(2).device(Device::Cpu).build().unwrap());
+    for builder in builders() {
+        assert_eq!(rows(&builder().threads(2).build().unwrap()), wanted);
+    }
+}

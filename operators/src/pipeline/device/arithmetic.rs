@@ -21,7 +21,8 @@ pub(super) fn arithmetic(
             .map_err(|why| format!("{}: {why}", refused()));
     }
     match (left.form, right.form) {
-        (Form::Float(a), Form::Float(b)) if a == b && Form::of(types[2]) == Some(left.form) => {
+        // Of 64 bits: what is no number has another sign in 32 on a GPU than on the host, and floats are ordered by it.
+        (Form::Float(64), Form::Float(64)) if Form::of(types[2]) == Some(left.form) => {
             Ok(floats(writer, op, left, right))
         }
         (Form::Int(..), Form::Int(..)) if types[0] == types[1] && types[0] == types[2] && types[0].is_integer() => {
@@ -39,6 +40,13 @@ fn sign(op: ArithmeticOp) -> &'static str {
         ArithmeticOp::Divide => "/",
         ArithmeticOp::Remainder => "%",
     }
+}
+
+/// A sum, a difference or a product that fits. Computed without signs: what is behind a NULL may run over, which numbers with signs must not.
+fn wrapping(op: ArithmeticOp, form: Form, (left, right): (&str, &str)) -> String {
+    let (name, sign) = (form.name(), sign(op));
+    let (with, without) = if form == Form::Wide { ("i128", "u128") } else { ("i64", "u64") };
+    format!("({name})(({without})({with}){left} {sign} ({without})({with}){right})")
 }
 
 /// What sets `failed`.
@@ -104,7 +112,7 @@ fn integers(writer: &mut Writer<'_>, op: ArithmeticOp, left: Value, right: Value
     let known = range(op, left.bounds(), right.bounds());
     let (l, r) = (left.code, right.code);
     if within(known, form) {
-        let code = format!("({0})(({0}){l} {1} ({0}){r})", form.name(), sign(op));
+        let code = wrapping(op, form, (&l, &r));
         return Ok(writer.let_value(Value::new(form, code).with_valid(valid).with_range(known)));
     }
     if form == Form::Int(64, false) {
@@ -122,11 +130,8 @@ pub(super) fn narrowed(writer: &mut Writer<'_>, value: Value, form: Form, wanted
     }
     if !within(value.bounds(), form) {
         let (code, valid) = (&value.code, value.validity());
-        let condition = if form == Form::Int(64, false) && value.form == Form::Int(64, true) {
-            format!("{code} < 0")
-        } else {
-            format!("({}){code} != {code}", form.name())
-        };
+        // In 128 bits: of a number with a sign and one without, C++ compares both without.
+        let condition = format!("(i128)({}){code} != (i128){code}", form.name());
         writer.fail_if(&format!("{condition} && {valid} && {wanted}"));
     }
     let code = format!("({}){}", form.name(), value.code);
@@ -141,12 +146,13 @@ fn exact(writer: &mut Writer<'_>, op: ArithmeticOp, left: Value, right: Value, w
     let narrow = Form::Int(64, true);
     let all_narrow = [left.bounds(), right.bounds(), known].into_iter().all(|range| within(range, narrow));
     if all_narrow {
-        let code = format!("(i64){} {} (i64){}", left.code, sign(op), right.code);
+        let code = wrapping(op, narrow, (&left.code, &right.code));
         return writer.let_value(Value::new(narrow, code).with_valid(valid).with_range(known));
     }
     let (l, r) = (format!("(i128){}", left.code), format!("(i128){}", right.code));
     if known.is_some() && matches!(op, ArithmeticOp::Add | ArithmeticOp::Subtract | ArithmeticOp::Multiply) {
-        let value = Value::new(Form::Wide, format!("{l} {} {r}", sign(op))).with_valid(valid).with_range(known);
+        let code = wrapping(op, Form::Wide, (&left.code, &right.code));
+        let value = Value::new(Form::Wide, code).with_valid(valid).with_range(known);
         return writer.let_value(value);
     }
     with_check(writer, op, Form::Wide, (&l, &r), valid, wanted)

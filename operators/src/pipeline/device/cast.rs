@@ -31,6 +31,7 @@ pub(super) fn cast(
     match (scale(from), scale(to)) {
         (Some(l), Some(r)) => between_decimals(writer, value, l, r, to, wanted),
         (None, Some(r)) if value.form.is_integral() && r >= 0 => {
+            let value = as_decimal(writer, value);
             let scaled = scaled(writer, value, r.unsigned_abs().into(), wanted)?;
             Ok(of_digits(writer, scaled, to, wanted))
         }
@@ -58,6 +59,17 @@ pub(super) fn cast(
         },
         _ => Err(refused()),
     }
+}
+
+/// An integer in a form that decimals are carried in.
+fn as_decimal(writer: &mut Writer<'_>, value: Value) -> Value {
+    let form = match value.form {
+        Form::Wide | Form::Int(64, true) => return value,
+        Form::Int(64, false) => Form::Wide,
+        _ => Form::Int(64, true),
+    };
+    let range = value.bounds();
+    writer.let_value(Value { form, code: format!("({}){}", form.name(), value.code), valid: value.valid, range })
 }
 
 fn same_text(from: &DataType, to: &DataType) -> bool {

@@ -328,6 +328,11 @@ fn member(writer: &mut Writer<'_>, value: Value, list: &ArrayRef, negated: bool)
                     let found = Value::new(Form::Bool, format!("{fits} && {among}"));
                     return Ok(in_list(writer, found, value.valid, negated, has_null));
                 }
+                Form::Int(64, true) => {
+                    // A decimal of any digits may be carried in 64 bits.
+                    numbers.retain(|&number| i64::try_from(number).is_ok());
+                    value.code.clone()
+                }
                 _ => format!("(i64){}", value.code),
             };
             among(writer, &numbers, &bits)

@@ -97,15 +97,18 @@ __device__ __forceinline__ i128 product_of(i128 a, i128 b, bool &failed) {
   return (i128)((a < 0) != (b < 0) ? (u128)0 - product : product);
 }
 
-// Towards zero; by zero it fails.
+__device__ __forceinline__ bool is_least(i64 a) { return (u64)a == 1ull << 63; }
+__device__ __forceinline__ bool is_least(i128 a) { return (u128)a == (u128)1 << 127; }
+
+// Towards zero; by zero it fails, and so does the least number by -1.
 template <class T>
 __device__ __forceinline__ T quotient_of(T a, T b, bool &failed) {
-  failed = b == 0 || (b == -1 && a == (T)0 - a && a != 0);
+  failed = b == 0 || (b == -1 && is_least(a));
   return failed ? 0 : a / b;
 }
 template <class T>
 __device__ __forceinline__ T remainder_of(T a, T b, bool &failed) {
-  failed = b == 0 || (b == -1 && a == (T)0 - a && a != 0);
+  failed = b == 0 || (b == -1 && is_least(a));
   return failed ? 0 : a % b;
 }
 

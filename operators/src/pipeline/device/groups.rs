@@ -158,6 +158,7 @@ fn find(
     writer.line("    g = fresh;");
     writer.line("    break;");
     writer.line("  }");
+    writer.line("  __threadfence();");
     writer.line("  volatile u64 *there = keys + (u64)(known - 1) * KEYS;");
     writer.line(format!("  if ({}) {{", tests.join(" && ")));
     writer.line("    g = known - 1;");

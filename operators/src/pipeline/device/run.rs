@@ -38,6 +38,9 @@ use crate::hash_join::{JoinTable, gather_rows};
 /// Rows of a batch, at most.
 const MOST_ROWS: usize = 1 << 20;
 
+/// Rows that may come of a batch: where joins make more, it goes in parts.
+const MOST_MADE: usize = 4 * MOST_ROWS;
+
 /// Groups that a batch has room for at first.
 const FIRST_ROOM: usize = 1 << 12;
 
@@ -409,6 +412,9 @@ impl<'a> Batch<'a> {
             unsafe { self.launch(&kernel, "count", &ready, &[&counts])? };
             seen = self.ended(&ready)?.1;
             let (of_rows, all) = prefix_sums::starts(self.device(), &counts, self.rows)?;
+            if all > MOST_MADE {
+                return Err(Error::resources(format!("{all} rows of joins in one batch of a device")).into());
+            }
             (starts, total) = (Some(of_rows), all);
         }
         let Some(outputs) = outputs.filter(|_| total > 0) else { return Ok((Vec::new(), seen)) };
@@ -551,7 +557,8 @@ impl<'a> Batch<'a> {
         wanted: &GroupsWanted,
     ) -> std::result::Result<(Chunk, Vec<u64>), Refused> {
         let keyed = !wanted.keys.is_empty();
-        let mut room = if keyed { self.running.room.load(Ordering::Relaxed) } else { 1 };
+        let known = self.running.room.load(Ordering::Relaxed);
+        let mut room = if keyed { known.min(self.rows.max(FIRST_ROOM)) } else { 1 };
         loop {
             let slots = if keyed { 2 * room.next_power_of_two() } else { 1 };
             kernel.kernel.words[kernel.mask_word] = slots as u64 - 1;
@@ -566,9 +573,9 @@ impl<'a> Batch<'a> {
             let (status, seen) = self.ended(&ready)?;
             if status & FULL != 0 {
                 room *= 8;
-                self.running.room.fetch_max(room, Ordering::Relaxed);
                 continue;
             }
+            self.running.room.fetch_max(room, Ordering::Relaxed);
             let groups = if keyed { self.download::<u32>(&count, 1)?[0] as usize } else { 1 };
             let keys = self.download::<u64>(&keys, groups * kernel.key_words)?;
             let states = self.download::<u64>(&states, groups * kernel.state_words)?;

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array};
+use arrow::array::{Array, ArrayRef, Decimal128Array, Int64Array};
 use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bireme_engine::device::Device;
@@ -429,4 +429,62 @@ fn batches_that_do_not_fit_go_in_parts_or_to_the_host() {
         assert_eq!(again, if fits { 0 } else { 80_000 }, "{}", device.report());
     }
     assert!(device.report().to_string().contains("no memory on the device"), "{}", device.report());
+}
+
+/// Extreme values of a type of integers, as decimals that are cast to it.
+fn extremes(data_type: &DataType) -> ArrayRef {
+    let (low, high): (i128, i128) = match data_type {
+        DataType::Int8 => (i8::MIN.into(), i8::MAX.into()),
+        DataType::Int32 => (i32::MIN.into(), i32::MAX.into()),
+        DataType::Int64 => (i64::MIN.into(), i64::MAX.into()),
+        DataType::UInt32 => (0, u32::MAX.into()),
+        _ => (0, u64::MAX.into()),
+    };
+    let values = Decimal128Array::from(vec![low, -1.max(low), 0, 1, high]).with_precision_and_scale(38, 0).unwrap();
+    arrow::compute::cast(&values, data_type).unwrap()
+}
+
+/// One expression on a column and on each of its values alone; the device gives what the host does, or leaves it to the host.
+fn check_alone(device: &Accelerator, expr: &Expr, column: &ArrayRef) {
+    let evaluator = Evaluator::new(expr).unwrap();
+    let mut agreed = 0;
+    for row in 0..column.len() {
+        let chunk = Chunk::new(vec![bireme_engine::morsel::to_carried(&column.slice(row, 1)).unwrap()], 1);
+        let Some(got) = ran(device, std::slice::from_ref(expr), std::slice::from_ref(&chunk)) else { return };
+        match (got, evaluator.evaluate(&chunk)) {
+            (Ok(got), Ok(wanted)) => {
+                let types = [expr.data_type.clone()];
+                assert_eq!(rows(&got, &types), rows(&[Chunk::new(vec![wanted], 1)], &types), "row {row} of {expr}");
+                agreed += 1;
+            }
+            (Ok(got), Err(error)) => panic!("row {row} of {expr}: {error} on the host, {got:?} on the device"),
+            (Err(_), _) => {}
+        }
+    }
+    assert!(agreed > 0, "{expr}");
+}
+
+#[test]
+fn integers_that_do_not_fit_are_left_to_the_host() {
+    let types = [DataType::Int8, DataType::Int32, DataType::Int64, DataType::UInt32, DataType::UInt64];
+    for device in accelerators() {
+        for from in &types {
+            let decimals = [DataType::Decimal128(20, 0), DataType::Decimal128(18, 0), DataType::Decimal128(25, 3)];
+            for to in types.iter().chain(&decimals).filter(|to| *to != from) {
+                let value = Box::new(Expr::column(0, from.clone()));
+                let cast = Expr { kind: ExprKind::Cast { value, or_null: false }, data_type: to.clone() };
+                check_alone(&device, &cast, &extremes(from));
+            }
+        }
+        let wide = |values: Vec<i128>| {
+            Arc::new(Decimal128Array::from(values).with_precision_and_scale(20, 0).unwrap()) as ArrayRef
+        };
+        let list = wide(vec![5 + (1 << 64), 7]);
+        let value = Box::new(Expr::column(0, DataType::Decimal128(20, 0)));
+        let member = Expr::boolean(ExprKind::In { value, list, negated: false });
+        let narrow = Arc::new(Int64Array::from(vec![5, 7])) as ArrayRef;
+        let chunk = Chunk::new(vec![narrow], 2);
+        let got = ran(&device, std::slice::from_ref(&member), std::slice::from_ref(&chunk)).unwrap().unwrap();
+        assert_eq!(rows(&got, &[DataType::Boolean]), ["false", "true"]);
+    }
 }

@@ -90,6 +90,11 @@ impl Line {
         self.partners.iter().for_each(|partner| partner.count(&self.resources.metrics));
     }
 
+    /// Whether a step waits for the rest of a partition.
+    pub fn has_windows(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Stepping::Window(_)))
+    }
+
     /// The step behind a segment that begins at a step.
     pub fn behind(&self, first: usize) -> usize {
         let steps = self.segments.get(&first).map_or(0, |running| running.steps());

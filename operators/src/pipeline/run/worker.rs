@@ -152,8 +152,8 @@ impl Worker {
             if let Some(found) = self.next_under_way(line)? {
                 return Ok(Some(found));
             }
-            // A partition goes on in the next morsel only if morsels come in order.
-            if self.reader.is_none() && !round.supply.ordered() && self.finish_window()? {
+            // A partition goes on in the next morsel only if morsels come in order. Rows of it may still be on their way to a device.
+            if self.reader.is_none() && !round.supply.ordered() && line.has_windows() && self.finish_first(line)? {
                 continue;
             }
             if self.reader.is_none() && !satisfied {
@@ -206,18 +206,6 @@ impl Worker {
             }
         }
         Ok(None)
-    }
-
-    /// Tells the first window that has waited for more rows that there are none; says whether there was one.
-    fn finish_window(&mut self) -> Result<bool> {
-        for cursor in self.cursors.iter_mut().flatten() {
-            if let Cursor::Window(window) = cursor
-                && window.finish()?
-            {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// Lets go of what the first of all steps has waited for, once no more rows come; says whether there was something.
