@@ -172,6 +172,7 @@ impl Session {
     /// What ran on the devices of this process's ranks so far, one for each, and what on the CPU instead, with the reasons.
     ///
     /// ```
+    /// use bireme::Device;
     /// use bireme::prelude::*;
     /// let session = Session::builder().device(Device::Cpu).build()?;
     /// assert!(session.device_reports().is_empty());

@@ -476,15 +476,11 @@ fn integers_that_do_not_fit_are_left_to_the_host() {
                 check_alone(&device, &cast, &extremes(from));
             }
         }
-        let wide = |values: Vec<i128>| {
-            Arc::new(Decimal128Array::from(values).with_precision_and_scale(20, 0).unwrap()) as ArrayRef
-        };
-        let list = wide(vec![5 + (1 << 64), 7]);
+        // Of decimals that may be carried in 64 bits or in 128: a list of wider ones is the host's.
+        let list = Decimal128Array::from(vec![5 + (1 << 64), 7]).with_precision_and_scale(20, 0).unwrap();
         let value = Box::new(Expr::column(0, DataType::Decimal128(20, 0)));
-        let member = Expr::boolean(ExprKind::In { value, list, negated: false });
-        let narrow = Arc::new(Int64Array::from(vec![5, 7])) as ArrayRef;
-        let chunk = Chunk::new(vec![narrow], 2);
-        let got = ran(&device, std::slice::from_ref(&member), std::slice::from_ref(&chunk)).unwrap().unwrap();
-        assert_eq!(rows(&got, &[DataType::Boolean]), ["false", "true"]);
+        let member = Expr::boolean(ExprKind::In { value, list: Arc::new(list), negated: false });
+        let chunk = Chunk::new(vec![Arc::new(Int64Array::from(vec![5, 7])) as ArrayRef], 2);
+        assert!(ran(&device, std::slice::from_ref(&member), std::slice::from_ref(&chunk)).is_none());
     }
 }
