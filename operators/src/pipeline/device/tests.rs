@@ -477,7 +477,7 @@ fn integers_that_do_not_fit_are_left_to_the_host() {
             }
         }
         // Of decimals that may be carried in 64 bits or in 128: a list of wider ones is the host's.
-        let list = Decimal128Array::from(vec![5 + (1 << 64), 7]).with_precision_and_scale(20, 0).unwrap();
+        let list = Decimal128Array::from(vec![5_i128 + (1 << 64), 7]).with_precision_and_scale(20, 0).unwrap();
         let value = Box::new(Expr::column(0, DataType::Decimal128(20, 0)));
         let member = Expr::boolean(ExprKind::In { value, list: Arc::new(list), negated: false });
         let chunk = Chunk::new(vec![Arc::new(Int64Array::from(vec![5, 7])) as ArrayRef], 2);
