@@ -1,7 +1,7 @@
 //! Compiled kernels on disk.
 //!
-//! They lie in `$BIREME_CACHE_DIR/kernels`, else `$XDG_CACHE_HOME/bireme/kernels` or `~/.cache/bireme/kernels`, each beside the text that
-//! it was made of: a hash that two texts share is noticed. Files get their names when they are whole, so that processes may write the
+//! They lie in `$BIREME_KERNELS_DIR`, else in `$BIREME_CACHE_DIR/kernels`, `$XDG_CACHE_HOME/bireme/kernels` or `~/.cache/bireme/kernels`, each
+//! beside the text that it was made of: a hash that two texts share is noticed. Files get their names when they are whole, so that processes may write the
 //! same one at once.
 
 use std::fs;
@@ -33,6 +33,9 @@ pub(super) fn file(key: &str, extension: &str, compile: impl FnOnce(&Path) -> Re
 
 fn folder() -> PathBuf {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(folder) = set("BIREME_KERNELS_DIR") {
+        return folder;
+    }
     let base = || Some(set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?.join("bireme"));
     let base = set("BIREME_CACHE_DIR").or_else(base).unwrap_or_else(|| std::env::temp_dir().join("bireme"));
     base.join("kernels")

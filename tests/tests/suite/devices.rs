@@ -55,8 +55,8 @@ const CHECK: &str = "BIREME_CHECK_KERNELS_FOR";
 
 #[test]
 fn the_sql_suite() {
-    // One kernel of the suite takes NVRTC more than ten minutes, so that this is tried without it, in a process of its own. Those of TPC-H
-    // are compiled for GPUs.
+    // There are a thousand kernels, and NVRTC takes a sixth of a second for each and each architecture: minutes, on top of those of the
+    // emulated device. So this is tried without it, in a process of its own; kernels of TPC-H are compiled for GPUs.
     if std::env::var_os(CHECK).is_some() {
         let mut again = std::process::Command::new(std::env::current_exe().unwrap());
         again.args(["devices::the_sql_suite", "--exact", "--nocapture"]).env_remove(CHECK);
