@@ -12,6 +12,12 @@ use bireme_engine::device::{Buffer as Memory, Device};
 use bireme_engine::error::{ErrorKind, Result};
 use parking_lot::Mutex;
 
+/// Reasons that are told apart, for each kind of work.
+const REASONS: usize = 1000;
+
+/// That a device has no memory is one reason, whatever was asked for.
+pub(crate) const NO_MEMORY: &str = "no memory on the device";
+
 /// A device that kernels of a rank run on, and what it has done; clones share both.
 #[derive(Clone, Debug)]
 pub struct Accelerator {
@@ -84,7 +90,11 @@ impl Accelerator {
 
     /// Counts work that the CPU does instead.
     pub(crate) fn count_on_cpu(&self, work: Work, why: String) {
-        *self.done.lock().work.entry(work).or_default().on_cpu.entry(why).or_default() += 1;
+        let mut done = self.done.lock();
+        let on_cpu = &mut done.work.entry(work).or_default().on_cpu;
+        // A session that lives long meets any number of reasons.
+        let why = if on_cpu.len() < REASONS || on_cpu.contains_key(&why) { why } else { "other reasons".into() };
+        *on_cpu.entry(why).or_default() += 1;
     }
 
     /// Counts work that a device was to do; nothing is left of it if the device had no memory for it, and the CPU must do it instead.
@@ -98,7 +108,7 @@ impl Accelerator {
                 Ok(Some(value))
             }
             Err(error) if error.kind() == ErrorKind::Resources => {
-                self.count_on_cpu(work, error.message().to_owned());
+                self.count_on_cpu(work, NO_MEMORY.into());
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -160,4 +170,31 @@ pub(crate) fn download<T: ArrowNativeType>(device: &Device, memory: &Memory, cou
     let mut bytes = MutableBuffer::from_len_zeroed(count * size_of::<T>());
     device.download(memory, bytes.as_slice_mut())?;
     Ok(ScalarBuffer::from(Buffer::from(bytes)))
+}
+
+/// Places as a device has them: 64 bits each.
+#[cfg(target_pointer_width = "64")]
+pub(crate) fn longs_of(places: &[usize]) -> &[u64] {
+    // SAFETY: both have 64 bits, of which all are allowed, and are aligned alike.
+    unsafe { std::slice::from_raw_parts(places.as_ptr().cast(), places.len()) }
+}
+
+/// Places as a device has them: 64 bits each.
+#[cfg(not(target_pointer_width = "64"))]
+pub(crate) fn longs_of(places: &[usize]) -> Vec<u64> {
+    places.iter().map(|&place| place as u64).collect()
+}
+
+/// The devices that tests run on; those that are not there are said.
+#[cfg(test)]
+#[allow(clippy::print_stderr, reason = "what did not run says so")]
+pub(crate) fn devices() -> Vec<Device> {
+    let mut all = Vec::new();
+    for (name, device) in [("the emulated device", Device::emulated()), ("a GPU", Device::gpu(0))] {
+        match device {
+            Ok(device) => all.push(device),
+            Err(error) => eprintln!("SKIPPED on {name}: {error}"),
+        }
+    }
+    all
 }

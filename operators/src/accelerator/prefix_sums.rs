@@ -63,22 +63,26 @@ extern \"C\" __global__ void spread(const u32 *counts, i64 rows, const u64 *sums
   for (u64 row = first; row < first + 8 && row < (u64)rows; ++row) {
     starts[row] = before;
     before += counts[row];
+    if (row + 1 == (u64)rows) starts[rows] = before;
   }
 }
 ";
 
-/// The exclusive prefix sums of `rows` counts (`u32`) as `u64`, and the sum of all, which is waited for.
+/// The exclusive prefix sums of `rows` counts (`u32`) as `u64`, behind them the sum of all, which is also waited for; of no counts only that.
 ///
 /// # Errors
 /// The device fails, or has no memory for it.
 pub(crate) fn starts(device: &Device, counts: &Buffer, rows: usize) -> Result<(Buffer, usize)> {
-    let tiles = rows.div_ceil(TILE).max(1);
-    let (sums, starts, total) = (device.allocate(8 * tiles)?, device.allocate(8 * rows.max(1))?, device.filled(8, 0)?);
+    if rows == 0 {
+        return Ok((device.filled(8, 0)?, 0));
+    }
+    let tiles = rows.div_ceil(TILE);
+    let (sums, starts, total) = (device.allocate(8 * tiles)?, device.allocate(8 * (rows + 1))?, device.filled(8, 0)?);
     let module = device.load(&Source::new(TEXT, ["tiles", "sums", "spread"]))?;
     let tiled = Grid { blocks: tiles as u32, threads: THREADS, shared: 0 };
     let (rows, many) = (Argument::I64(rows as i64), Argument::I64(tiles as i64));
     let [counts, sums, starts_in] = [counts, &sums, &starts].map(Argument::Memory);
-    // SAFETY: the parameters of the kernels above; counts and starts have a number for each row, and sums one for each tile.
+    // SAFETY: the parameters of the kernels above; counts have a number for each row, starts one more, and sums one for each tile.
     unsafe {
         module.launch("tiles", &tiled, &[counts, rows, sums])?;
         module.launch("sums", &Grid { blocks: 1, ..tiled }, &[sums, many, Argument::Memory(&total)])?;
@@ -86,4 +90,34 @@ pub(crate) fn starts(device: &Device, counts: &Buffer, rows: usize) -> Result<(B
     }
     let total = download::<u64>(device, &total, 1)?[0];
     Ok((starts, total as usize))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use arrow::datatypes::ToByteSlice;
+
+    use super::*;
+    use crate::accelerator::devices;
+
+    #[test]
+    fn starts_are_running_sums() {
+        for device in devices() {
+            // Sums past 32 bits, and more tiles than one block sums at once.
+            for rows in [0, 1, 255, 256, 2048, 2049, 10_000, 2048 * 260 + 5_u32] {
+                let counts = (0..rows).map(|row| row.wrapping_mul(0x9e37_79b9)).collect::<Vec<_>>();
+                let uploaded = device.upload(counts.to_byte_slice()).unwrap();
+                let (starts, total) = starts(&device, &uploaded, rows as usize).unwrap();
+                let mut sum = 0;
+                let sums = counts.iter().map(|&count| {
+                    sum += u64::from(count);
+                    sum
+                });
+                let wanted = [0].into_iter().chain(sums).collect::<Vec<_>>();
+                assert_eq!(download::<u64>(&device, &starts, rows as usize + 1).unwrap()[..], wanted, "{rows} rows");
+                assert_eq!(Some(&(total as u64)), wanted.last());
+            }
+        }
+    }
 }

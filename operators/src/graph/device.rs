@@ -18,7 +18,6 @@
 
 mod bfs;
 mod components;
-mod offsets;
 mod pagerank;
 #[cfg(test)]
 #[allow(
@@ -31,12 +30,12 @@ mod triangles;
 
 use std::fmt;
 
-use arrow::buffer::{Buffer, MutableBuffer};
 use arrow::datatypes::{ArrowNativeType, ToByteSlice};
 use bireme_engine::device::{Buffer as Memory, Device, Grid, Module, Source};
 use bireme_engine::error::{Error, Result};
 
 use super::{Csr, Graph, NONE};
+use crate::accelerator::{self, longs_of};
 
 /// What all kernels here begin with.
 const LANES: &str = include_str!("device/lanes.h");
@@ -181,22 +180,7 @@ fn why_not_so_many(vertices: usize) -> Option<String> {
         .then(|| format!("{vertices} vertices: a device counts them in 32 bits, and its largest number is no vertex"))
 }
 
-/// Offsets as a device has them.
-#[cfg(target_pointer_width = "64")]
-fn longs_of(offsets: &[usize]) -> &[u64] {
-    // SAFETY: both have 64 bits, of which all are allowed, and are aligned alike.
-    unsafe { std::slice::from_raw_parts(offsets.as_ptr().cast(), offsets.len()) }
-}
-
-/// Offsets as a device has them.
-#[cfg(not(target_pointer_width = "64"))]
-fn longs_of(offsets: &[usize]) -> Vec<u64> {
-    offsets.iter().map(|&offset| offset as u64).collect()
-}
-
 /// The first numbers in memory of a device.
 fn download<T: ArrowNativeType>(device: &Device, from: &Memory, count: usize) -> Result<Vec<T>> {
-    let mut numbers = MutableBuffer::from(vec![T::default(); count]);
-    device.download(from, numbers.as_slice_mut())?;
-    Ok(Buffer::from(numbers).into_vec().unwrap_or_else(|shared| shared.typed_data().to_vec()))
+    Ok(accelerator::download(device, from, count)?.into())
 }

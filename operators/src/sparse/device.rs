@@ -31,13 +31,13 @@ mod tests;
 use std::fmt;
 use std::marker::PhantomData;
 
-use arrow::buffer::MutableBuffer;
 use arrow::datatypes::{ArrowNativeType, ToByteSlice};
 use bireme_engine::device::{Buffer as Memory, Device, Module, Source};
 use bireme_engine::error::Result;
 
 use super::Csr;
 use super::number::Number;
+use crate::accelerator::{download, longs_of};
 
 /// What all kernels here begin with, behind the type of elements.
 const ROWS: &str = include_str!("device/rows.h");
@@ -132,9 +132,7 @@ impl<T: Float> MatrixOnDevice<T> {
 
     /// Takes a result from the device.
     fn take(&self, from: &Memory, out: &mut [T]) -> Result<()> {
-        let mut numbers = MutableBuffer::from(vec![T::default(); out.len()]);
-        self.device.download(from, numbers.as_slice_mut())?;
-        out.copy_from_slice(numbers.typed_data());
+        out.copy_from_slice(&download(&self.device, from, out.len())?);
         Ok(())
     }
 }
@@ -144,17 +142,4 @@ impl<T> fmt::Debug for MatrixOnDevice<T> {
         let Self { device, rows, columns, .. } = self;
         write!(f, "MatrixOnDevice([{rows}, {columns}] on {})", device.describe())
     }
-}
-
-/// Starts as a device has them.
-#[cfg(target_pointer_width = "64")]
-fn longs_of(starts: &[usize]) -> &[u64] {
-    // SAFETY: both have 64 bits, of which all are allowed, and are aligned alike.
-    unsafe { std::slice::from_raw_parts(starts.as_ptr().cast(), starts.len()) }
-}
-
-/// Starts as a device has them.
-#[cfg(not(target_pointer_width = "64"))]
-fn longs_of(starts: &[usize]) -> Vec<u64> {
-    starts.iter().map(|&start| start as u64).collect()
 }

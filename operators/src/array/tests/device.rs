@@ -1,8 +1,6 @@
 //! Loops as kernels make the bits that the host makes.
 #![allow(clippy::print_stderr, reason = "what did not run says so")]
 
-use bireme_engine::device::Device;
-
 use super::super::device::Copies;
 use super::super::program::{Instr, Loop, Reduction};
 use super::super::{Binary, Compare, Fold, Unary, run};
@@ -10,18 +8,10 @@ use super::loops::{plain, ran_by};
 use super::random::{Dice, TYPES, input, program, shape};
 use super::reference::Input;
 use super::*;
-use crate::accelerator::{Accelerator, Work};
+use crate::accelerator::{Accelerator, Work, devices};
 
-/// The devices that there are.
 fn accelerators() -> Vec<Accelerator> {
-    let mut all = Vec::new();
-    for (name, device) in [("the emulated device", Device::emulated()), ("a GPU", Device::gpu(0))] {
-        match device {
-            Ok(device) => all.push(Accelerator::new(device)),
-            Err(error) => eprintln!("SKIPPED on {name}: {error}"),
-        }
-    }
-    all
+    devices().into_iter().map(Accelerator::new).collect()
 }
 
 #[track_caller]

@@ -1,29 +1,17 @@
 //! Algorithms on devices answer as those of the host, on all devices that are here.
 
-use bireme_engine::device::Device;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::super::generate::{kron, uniform};
 use super::super::samples;
 use super::super::{
-    BuildOptions, Csr, Edges, PowerIteration, Ranks, bfs, bfs_depths, components, count_triangles, pagerank,
+    BuildOptions, Edges, PowerIteration, Ranks, bfs, bfs_depths, components, count_triangles, pagerank,
     personalised_pagerank, triangles,
 };
 use super::super::{directed, symmetric};
 use super::*;
-
-/// The devices that there are.
-fn devices() -> Vec<Device> {
-    let mut devices = Vec::new();
-    for (name, device) in [("the emulated device", Device::emulated()), ("a GPU", Device::gpu(0))] {
-        match device {
-            Ok(device) => devices.push(device),
-            Err(error) => eprintln!("SKIPPED on {name}: {error}"),
-        }
-    }
-    devices
-}
+use crate::accelerator::devices;
 
 /// Edges into one vertex of which only a late one counts, and hubs that meet: long rows in every sense.
 fn hubs() -> samples::Shape {
@@ -211,28 +199,6 @@ fn multigraphs() {
 }
 
 /// Several tiles, and sums that do not fit 32 bits.
-#[test]
-fn running_sums() {
-    for device in devices() {
-        for count in [1, 255, 2048, 2049, 7000] {
-            let counts = (0..count).map(|at: u32| at.wrapping_mul(0x9e37_79b9)).collect::<Vec<_>>();
-            let graph = Graph::directed(
-                Csr::from_parts(vec![0; count as usize + 1], vec![]),
-                Csr::from_parts(vec![0; count as usize + 1], vec![]),
-            );
-            let graph = GraphOnDevice::new(&device, &graph).unwrap();
-            let (offsets, total) = graph.offsets_of(&device.upload(counts.to_byte_slice()).unwrap()).unwrap();
-            let mut sum = 0;
-            let sums = counts.iter().map(|&count| {
-                sum += u64::from(count);
-                sum
-            });
-            let wanted = [0].into_iter().chain(sums).collect::<Vec<_>>();
-            assert_eq!(download::<u64>(&device, &offsets, count as usize + 1).unwrap(), wanted);
-            assert_eq!(Some(&total), wanted.last());
-        }
-    }
-}
 
 #[test]
 fn what_a_device_takes_is_said() {

@@ -24,6 +24,7 @@ use bireme_engine::device::{Argument, Buffer as Memory, Module};
 use bireme_engine::error::Result;
 
 use super::{GraphOnDevice, download};
+use crate::accelerator::prefix_sums;
 
 const KERNELS: &str = include_str!("triangles.cu");
 
@@ -111,8 +112,7 @@ impl GraphOnDevice {
             unsafe { module.launch("triangles_rows", &grid, &arguments) }
         };
         rows_of(nothing)?;
-        let (offsets, edges) = self.offsets_of(&counts)?;
-        let edges = edges as usize;
+        let (offsets, edges) = prefix_sums::starts(&self.device, &counts, self.vertices)?;
         let (rows, owners) = (self.words(edges)?, self.words(edges)?);
         rows_of([Argument::Memory(&offsets), Argument::Memory(&rows), Argument::Memory(&owners)])?;
         let rows = match self.incoming {

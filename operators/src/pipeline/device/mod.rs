@@ -15,17 +15,20 @@
 //! | `rows`, `groups` | what becomes of it: a row somewhere, or a part of a group |
 //! | `kernel` | around it: all rows of a batch |
 //! | `column`, `table` | columns and build sides on the device |
-//! | `run` | batches, and what the host must do again |
+//! | `batch`, `group_columns` | a batch there and back |
+//! | `run` | when batches run, and what the host must do again |
 //!
 //! A kernel depends on what a batch's columns are: which are carried in 128 bits, which have NULLs, and what their numbers lie between,
 //! for that decides the width of arithmetic. Numbers and texts of a program are parameters, so that there are few kernels.
 
 mod arithmetic;
+mod batch;
 mod body;
 mod cast;
 mod code;
 mod column;
 mod expr;
+mod group_columns;
 mod groups;
 mod kernel;
 mod plan;

@@ -66,6 +66,11 @@ impl DeviceTable {
         Built { mask: self.mask, nulls: self.table.nulls_on_build_side() }
     }
 
+    /// How many rows it has.
+    pub fn rows(&self) -> usize {
+        self.table.rows()
+    }
+
     /// Marks rows that have a partner.
     pub fn mark(&self, bits: &[u32]) {
         self.table.mark(bits);

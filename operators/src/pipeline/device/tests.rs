@@ -13,7 +13,7 @@ use bireme_engine::morsel::{Chunk, to_logical};
 use super::code::Writer;
 use super::run::{DeviceCursor, Made, Running};
 use super::{Cut, Joins};
-use crate::accelerator::{Accelerator, download, prefix_sums};
+use crate::accelerator::{Accelerator, devices};
 use crate::aggregate::Aggregator;
 use crate::expr::tests::random::{self, Random};
 use crate::expr::{Evaluator, Filter};
@@ -21,16 +21,8 @@ use crate::hash_join::{JoinBuilder, JoinTable, Residual};
 use crate::pipeline::Resources;
 use crate::pipeline::ir::*;
 
-/// The devices that there are.
-fn accelerators() -> Vec<Accelerator> {
-    let mut all = Vec::new();
-    for (name, device) in [("the emulated device", Device::emulated()), ("a GPU", Device::gpu(0))] {
-        match device {
-            Ok(device) => all.push(Accelerator::new(device)),
-            Err(error) => eprintln!("SKIPPED on {name}: {error}"),
-        }
-    }
-    all
+fn accelerators() -> impl Iterator<Item = Accelerator> {
+    devices().into_iter().map(Accelerator::new)
 }
 
 /// Steps, and a sink, as one segment that takes all of them.
@@ -371,25 +363,6 @@ fn joins_are_those_of_the_host() {
                 check_join(&device, &spec, &build, &probe);
                 check_join(&device, &spec, &[build[0].slice(0, 0)], &probe);
             }
-        }
-    }
-}
-
-#[test]
-fn prefix_sums() {
-    for device in accelerators() {
-        let device = device.device();
-        for rows in [1, 255, 256, 2048, 2049, 10_000, 2048 * 260 + 5] {
-            let counts = (0..rows as u32).map(|row| row * 7 % 5).collect::<Vec<_>>();
-            let bytes = counts.iter().flat_map(|count| count.to_le_bytes()).collect::<Vec<_>>();
-            let (starts, total) = prefix_sums::starts(device, &device.upload(&bytes).unwrap(), rows).unwrap();
-            let starts = download::<u64>(device, &starts, rows).unwrap();
-            let mut sum = 0;
-            for (row, &count) in counts.iter().enumerate() {
-                assert_eq!(starts[row], sum, "row {row} of {rows}");
-                sum += u64::from(count);
-            }
-            assert_eq!(total as u64, sum);
         }
     }
 }

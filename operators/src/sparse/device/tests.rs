@@ -2,19 +2,8 @@
 
 use super::super::{Coordinates, spmm, spmv};
 use super::*;
+use crate::accelerator::devices;
 use crate::contract::View;
-
-/// The devices that there are.
-fn devices() -> Vec<Device> {
-    let mut devices = Vec::new();
-    for (name, device) in [("the emulated device", Device::emulated()), ("a GPU", Device::gpu(0))] {
-        match device {
-            Ok(device) => devices.push(device),
-            Err(error) => eprintln!("SKIPPED on {name}: {error}"),
-        }
-    }
-    devices
-}
 
 /// A generator, so that a matrix is its seed.
 struct Dice(u64);

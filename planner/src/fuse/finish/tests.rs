@@ -71,6 +71,16 @@ fn columns_that_nobody_reads_are_not_decoded() {
 }
 
 #[test]
+fn for_a_device_conditions_are_tested_behind_scans() {
+    let mut fused = scan("t", &[4, 5, 6]);
+    fused.keep(above(2, 1));
+    fused.project(vec![number(0)], schema(1));
+    let text = fused.finish_on_device().program.lines().join("\n");
+    let scanned = "pipeline 0: scan [#4, #6] of t pruned by [(#6 > 1)]";
+    assert_eq!(text, format!("{scanned}\n  filter (#1 > 1)\n  project [#0]\n  output"));
+}
+
+#[test]
 fn both_sides_of_a_join_keep_what_is_read_behind_it() {
     use JoinColumn::{Build, Probe};
     let all = vec![Build(0), Build(1), Build(2), Probe(0), Probe(1), Probe(2), Probe(3)];
