@@ -1,5 +1,6 @@
 //! The device of a rank, and what has run on it: nothing is silent.
 
+mod copies;
 pub(crate) mod prefix_sums;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use arrow::buffer::{Buffer, MutableBuffer, ScalarBuffer};
 use arrow::datatypes::ArrowNativeType;
 use bireme_engine::device::{Buffer as Memory, Device};
 use bireme_engine::error::{ErrorKind, Result};
+use copies::Copies;
 use parking_lot::Mutex;
 
 /// Reasons that are told apart, for each kind of work.
@@ -22,6 +24,7 @@ pub(crate) const NO_MEMORY: &str = "no memory on the device";
 #[derive(Clone, Debug)]
 pub struct Accelerator {
     device: Device,
+    copies: Arc<Copies>,
     done: Arc<Mutex<Report>>,
 }
 
@@ -30,6 +33,10 @@ pub struct Accelerator {
 pub enum Work {
     /// Loops over arrays.
     Loops,
+    /// Products of arrays.
+    Products,
+    /// Other steps over arrays: running sums, sorting, slices by index, putting arrays together.
+    Steps,
     /// Pipelines that compute something; those of which a part does not run on the device count as the CPU's.
     Pipelines,
     /// Batches of rows in pipelines.
@@ -73,11 +80,27 @@ impl Accelerator {
     /// Work of a rank runs on this device.
     pub fn new(device: Device) -> Self {
         let report = Report { device: device.describe(), ..Report::default() };
-        Self { device, done: Arc::new(Mutex::new(report)) }
+        Self { device, copies: Arc::default(), done: Arc::new(Mutex::new(report)) }
     }
 
     pub(crate) fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// What lies on the device as well as on the host.
+    pub(crate) fn copies(&self) -> &Copies {
+        &self.copies
+    }
+
+    /// Runs something, and again without copies of what the host has if the device had no memory for it.
+    ///
+    /// # Errors
+    /// As `run`.
+    pub(crate) fn with_room<T>(&self, run: impl Fn() -> Result<T>) -> Result<T> {
+        match run() {
+            Err(error) if error.kind() == ErrorKind::Resources && self.copies.clear() => run(),
+            ran => ran,
+        }
     }
 
     /// Counts work that the device has done.
@@ -154,6 +177,8 @@ impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Work::Loops => "loops",
+            Work::Products => "products",
+            Work::Steps => "other steps over arrays",
             Work::Pipelines => "pipelines",
             Work::Batches => "batches",
             Work::Sorts => "sorts",

@@ -64,7 +64,7 @@ mod tests;
 use collector::{Collected, Collector};
 pub(crate) use device::{Fold, GroupsWanted, StateWanted, groups_wanted};
 pub use distinct::Distinct;
-use groups::Load;
+pub(crate) use groups::Load;
 use plan::Plan;
 use scan::GroupScan;
 

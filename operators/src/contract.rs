@@ -20,6 +20,7 @@
 //! Kernels run on the rayon pool they are called in. What each adds up, and in which order, depends on shapes and strides, not on
 //! how many workers there are.
 
+mod device;
 mod dot;
 mod element;
 mod elementwise;
@@ -40,6 +41,7 @@ mod tests;
 mod ttv;
 mod view;
 
+pub(crate) use device::{Factor, contract as contract_on};
 pub use element::{Element, Epilogue};
 pub use float::ALONE;
 pub use gemm::DENSE;

@@ -14,7 +14,7 @@ use crate::pipeline::ir::AggregateMode;
 
 /// What the rows of a chunk are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Load {
+pub(crate) enum Load {
     /// Rows of the input, reduced to the columns that are used.
     Input,
     /// Groups: keys, then states.

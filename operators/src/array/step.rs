@@ -132,6 +132,16 @@ pub enum Step {
 }
 
 impl Step {
+    /// What it does, if that is work which has no kernel for devices.
+    pub(super) fn without_kernel(&self) -> Option<&'static str> {
+        match self {
+            Self::Lines { .. } => Some("work along lines"),
+            Self::Take { .. } => Some("slices by index"),
+            Self::Assemble { .. } => Some("putting arrays together"),
+            Self::Loop { .. } | Self::Contract { .. } | Self::Rename { .. } | Self::Free(_) => None,
+        }
+    }
+
     /// The slots that it fills or adds to.
     pub fn writes(&self) -> Vec<Slot> {
         match self {

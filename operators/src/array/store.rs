@@ -7,7 +7,6 @@ use arrow::buffer::{Buffer, MutableBuffer};
 use bireme_engine::error::{Error, Result};
 use parking_lot::Mutex;
 
-use super::device::Copies;
 use super::dtype::{DType, Native, Scalar, with_native};
 use super::leaf::result;
 use super::lines::along;
@@ -18,7 +17,7 @@ use super::step::{Bound, FoldTo, Segment, Slot, Step};
 use super::sums::Sum;
 use super::take::{scatter, take};
 use super::tile::{Region, Tile, strides};
-use crate::accelerator::Accelerator;
+use crate::accelerator::{Accelerator, Work};
 use crate::contract::{Epilogue, View, contract};
 use crate::sparse::{Number, Operand as Factor, Output, contract_sparse};
 
@@ -29,7 +28,7 @@ pub struct Store {
     /// Bytes of elements that were given to other ranks.
     sent: AtomicU64,
     /// Where loops run, if not on the CPU.
-    accelerator: Option<(Accelerator, Copies)>,
+    accelerator: Option<Accelerator>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -53,10 +52,12 @@ impl Store {
         Self { slots: Mutex::new(held), numbers, sent: AtomicU64::new(0), accelerator: None }
     }
 
-    /// Runs loops on a device, where they have a kernel.
+    /// Runs loops and products on a device, where they have a kernel.
     #[must_use]
     pub fn on(mut self, accelerator: Option<Accelerator>) -> Self {
-        self.accelerator = accelerator.map(|accelerator| (accelerator, Copies::default()));
+        // What earlier plans left there that nobody has any more.
+        accelerator.iter().for_each(|accelerator| accelerator.copies().forget());
+        self.accelerator = accelerator;
         self
     }
 
@@ -119,6 +120,9 @@ impl Store {
     }
 
     fn step(&self, step: &Step) -> Result<()> {
+        if let (Some(accelerator), Some(what)) = (&self.accelerator, step.without_kernel()) {
+            accelerator.count_on_cpu(Work::Steps, what.into());
+        }
         match step {
             Step::Loop { .. } => self.looped(step),
             Step::Contract { dtype, .. } => match dtype {
@@ -162,7 +166,7 @@ impl Store {
             }
             Step::Free(slots) => {
                 slots.iter().for_each(|&slot| self.put(slot, Held::Nothing));
-                self.accelerator.iter().for_each(|(_, copies)| copies.forget());
+                self.accelerator.iter().for_each(|accelerator| accelerator.copies().forget());
                 Ok(())
             }
         }
@@ -187,7 +191,7 @@ impl Store {
         let numbers = numbers.iter().map(|&number| self.numbers.get(number).copied().ok_or_else(|| lost(number)));
         let numbers = numbers.collect::<Result<Vec<_>>>()?;
         let on_device = match &self.accelerator {
-            Some((device, copies)) => device.run(looped, rows, &operands, &numbers, copies)?,
+            Some(accelerator) => accelerator.run(looped, rows, &operands, &numbers)?,
             None => None,
         };
         let ran = match on_device {
@@ -227,6 +231,8 @@ impl Store {
             return Ok(());
         }
         if operands.iter().any(|operand| self.sparse(operand.slot).is_some()) {
+            let no_kernel = || "a product of sparse arrays".to_owned();
+            self.accelerator.iter().for_each(|device| device.count_on_cpu(Work::Products, no_kernel()));
             return self.contract_sparse::<T>(step);
         }
         let tiles = operands.iter().map(|operand| self.tile(operand.slot)).collect::<Result<Vec<_>>>()?;
@@ -235,19 +241,48 @@ impl Store {
             let offset = usize::try_from(bound.offset).map_err(|_| Error::internal("an operand before its tile"))?;
             views.push(View::new(tile.values::<T>(), shape, &bound.steps, offset)?);
         }
-        let mut out = if *adds { self.taken(to)? } else { zeros::<T>(&to.1) };
-        if *part == to.1 {
-            let epilogue = if *adds { Epilogue::ADD } else { Epilogue::REPLACE };
-            contract(einsum, &views, epilogue, out.typed_data_mut::<T>())?;
-        } else {
-            let mut product = zeros::<T>(part);
-            contract(einsum, &views, Epilogue::REPLACE, product.typed_data_mut::<T>())?;
-            let mut sum = Sum::of(T::DTYPE, to.1.clone(), out);
-            sum.add(part, &product.into())?;
-            self.put_tile(to, T::DTYPE, sum.finish());
+        if self.contract_on_device(step, &tiles, &views)? {
             return Ok(());
         }
+        if *part != to.1 {
+            let mut product = zeros::<T>(part);
+            contract(einsum, &views, Epilogue::REPLACE, product.typed_data_mut::<T>())?;
+            return self.add_part::<T>(to, part, *adds, &product.into());
+        }
+        let mut out = if *adds { self.taken(to)? } else { zeros::<T>(&to.1) };
+        let epilogue = if *adds { Epilogue::ADD } else { Epilogue::REPLACE };
+        contract(einsum, &views, epilogue, out.typed_data_mut::<T>())?;
         self.put_tile(to, T::DTYPE, out.into());
+        Ok(())
+    }
+
+    /// Runs a product on a device; says whether it has.
+    fn contract_on_device<T: Number + Native>(
+        &self,
+        step: &Step,
+        tiles: &[Tile],
+        views: &[View<'_, T>],
+    ) -> Result<bool> {
+        let (Some(accelerator), Step::Contract { einsum, to, part, adds, .. }) = (&self.accelerator, step) else {
+            return Ok(false);
+        };
+        let whole = *part == to.1;
+        let before = if *adds && whole { Some(self.tile(to.0)?) } else { None };
+        let factors = tiles.iter().map(|tile| &tile.data).zip(views.iter().cloned()).collect::<Vec<_>>();
+        match accelerator.multiply(einsum, &factors, before.as_ref().map(|tile| &tile.data))? {
+            Some(product) if whole => self.put_tile(to, T::DTYPE, product),
+            Some(product) => self.add_part::<T>(to, part, *adds, &product)?,
+            None => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Adds to a part of an array, or makes one that is zero elsewhere.
+    fn add_part<T: Native>(&self, to: &(Slot, Region), part: &Region, adds: bool, product: &Buffer) -> Result<()> {
+        let begun = if adds { self.taken(to)? } else { zeros::<T>(&to.1) };
+        let mut sum = Sum::of(T::DTYPE, to.1.clone(), begun);
+        sum.add(part, product)?;
+        self.put_tile(to, T::DTYPE, sum.finish());
         Ok(())
     }
 
@@ -279,11 +314,7 @@ impl Store {
             self.put_tile(to, T::DTYPE, Buffer::from_vec(values));
             return Ok(());
         }
-        let begun = if *adds { self.taken(to)? } else { zeros::<T>(&to.1) };
-        let mut sum = Sum::of(T::DTYPE, to.1.clone(), begun);
-        sum.add(part, &Buffer::from_vec(values))?;
-        self.put_tile(to, T::DTYPE, sum.finish());
-        Ok(())
+        self.add_part::<T>(to, part, *adds, &Buffer::from_vec(values))
     }
 
     /// The elements of a slot, to be changed; without a copy if nobody else has them.

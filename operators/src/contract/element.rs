@@ -1,7 +1,6 @@
 //! What arrays are made of, and what happens to a product when it is written.
 
-use std::fmt::Debug;
-
+use arrow::datatypes::ArrowNativeType;
 use bireme_engine::error::Result;
 
 use super::groups::Job;
@@ -50,7 +49,9 @@ impl<T: float::Float> Epilogue<T> {
 /// Floats go through fast kernels. Integers never wrap: they are summed exactly, and a result that does not fit its type is an
 /// error, whichever way the sum was taken apart. A contraction of more than two operands has intermediate results, which must
 /// fit as well.
-pub trait Element: kernels::Kernels + Debug + Default + PartialEq + Send + Sync + 'static {
+pub trait Element: kernels::Kernels + ArrowNativeType {
+    /// The type's name.
+    const NAME: &'static str;
     /// The neutral element of addition.
     const ZERO: Self;
     /// The neutral element of multiplication.
@@ -78,6 +79,7 @@ pub mod kernels {
 macro_rules! floats {
     ($($float:ty),*) => {$(
         impl Element for $float {
+            const NAME: &'static str = stringify!($float);
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
         }
@@ -107,13 +109,12 @@ macro_rules! floats {
 macro_rules! integers {
     ($($integer:ty),*) => {$(
         impl Element for $integer {
+            const NAME: &'static str = stringify!($integer);
             const ZERO: Self = 0;
             const ONE: Self = 1;
         }
 
         impl integer::Integer for $integer {
-            const NAME: &'static str = stringify!($integer);
-
             fn narrow(exact: i128) -> Option<Self> {
                 exact.try_into().ok()
             }

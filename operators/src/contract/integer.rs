@@ -16,9 +16,6 @@ use super::groups::{Axis, Job, Place, fuse, volume, walk};
 
 /// `i32` and `i64`.
 pub trait Integer: Element + Into<i64> + Display {
-    /// For messages.
-    const NAME: &'static str;
-
     /// The number, if it is one of this type.
     fn narrow(exact: i128) -> Option<Self>;
 }

@@ -111,26 +111,38 @@ pub fn kernel(einsum: &Einsum, shapes: &[&[usize]]) -> Result<Option<Kernel>> {
     Ok(Some(groups.kernel()))
 }
 
-/// A view whose axes have letters, each letter once.
+/// How an operand lies whose axes have letters, each letter once.
 #[derive(Clone, Debug)]
-struct Named<'a, T> {
-    data: &'a [T],
-    offset: usize,
+pub(super) struct Lettered {
+    pub offset: usize,
     /// Letter, extent, stride.
-    axes: Vec<(char, usize, isize)>,
+    pub axes: Vec<(char, usize, isize)>,
 }
 
-impl<'a, T: Copy> Named<'a, T> {
+impl Lettered {
     /// A letter that stands twice becomes one axis along the diagonal.
-    fn new(letters: &[char], view: &View<'a, T>) -> Self {
+    pub fn new(letters: &[char], shape: &[usize], strides: &[isize], offset: usize) -> Self {
         let mut axes: Vec<(char, usize, isize)> = Vec::new();
-        for ((&letter, &extent), &stride) in letters.iter().zip(view.shape()).zip(view.strides()) {
+        for ((&letter, &extent), &stride) in letters.iter().zip(shape).zip(strides) {
             match axes.iter_mut().find(|axis| axis.0 == letter) {
                 Some(axis) => axis.2 += stride,
                 None => axes.push((letter, extent, stride)),
             }
         }
-        Self { data: view.data(), offset: view.offset(), axes }
+        Self { offset, axes }
+    }
+
+    /// A row-major array of these axes' extents that fills its buffer.
+    fn contiguous(axes: impl Iterator<Item = (char, usize)>) -> Self {
+        let axes = axes.collect::<Vec<_>>();
+        let strides = row_major(&axes.iter().map(|axis| axis.1).collect::<Vec<_>>());
+        Self { offset: 0, axes: axes.into_iter().zip(strides).map(|(axis, stride)| (axis.0, axis.1, stride)).collect() }
+    }
+
+    /// One element in place of a row-major array, stepped over with strides of 0: what sums of this over all but `kept` are products with.
+    pub fn one(&self, kept: &[char]) -> Self {
+        let summed = self.axes.iter().filter(|axis| !kept.contains(&axis.0));
+        Self { offset: 0, axes: summed.map(|axis| (axis.0, axis.1, 0)).collect() }
     }
 
     fn stride(&self, letter: char) -> Option<isize> {
@@ -138,13 +150,42 @@ impl<'a, T: Copy> Named<'a, T> {
     }
 
     /// The view without indices of extent 1.
-    fn squeezed(mut self) -> Self {
+    pub fn squeezed(mut self) -> Self {
         self.axes.retain(|axis| axis.1 != 1);
         self
     }
 
-    fn shape(&self) -> Vec<usize> {
-        self.axes.iter().map(|axis| axis.1).collect()
+    pub fn has_nothing(&self) -> bool {
+        self.axes.iter().any(|axis| axis.1 == 0)
+    }
+
+    pub fn elements(&self) -> usize {
+        self.axes.iter().map(|axis| axis.1).product()
+    }
+
+    pub fn letters(&self) -> Vec<char> {
+        self.axes.iter().map(|axis| axis.0).collect()
+    }
+
+    /// What is left when those indices are summed that neither the other operand nor the output has; `None` if there are none.
+    pub fn without_lonely(&self, other: &Self, output: &[char]) -> Option<Self> {
+        let kept = |axis: &&(char, usize, isize)| output.contains(&axis.0) || other.stride(axis.0).is_some();
+        let left = self.axes.iter().filter(kept).map(|axis| (axis.0, axis.1)).collect::<Vec<_>>();
+        (left.len() < self.axes.len()).then(|| Self::contiguous(left.into_iter()))
+    }
+}
+
+/// An operand that lies in a buffer.
+#[derive(Clone, Debug)]
+struct Named<'a, T> {
+    data: &'a [T],
+    lies: Lettered,
+}
+
+impl<'a, T: Copy> Named<'a, T> {
+    fn new(letters: &[char], view: &View<'a, T>) -> Self {
+        let lies = Lettered::new(letters, view.shape(), view.strides(), view.offset());
+        Self { data: view.data(), lies }
     }
 }
 
@@ -161,9 +202,8 @@ pub(super) fn check_output(einsum: &Einsum, shapes: &[&[usize]], elements: usize
 }
 
 fn named_one<T: Element>(operand: &Named<'_, T>, output: &[char], epilogue: Epilogue<T>, out: &mut [T]) -> Result<()> {
-    // A sum is a product with ones; they are one element, stepped over with strides of 0.
-    let summed = operand.axes.iter().filter(|axis| !output.contains(&axis.0));
-    let ones = Named { data: &[T::ONE], offset: 0, axes: summed.map(|axis| (axis.0, axis.1, 0)).collect() };
+    // A sum is a product with ones.
+    let ones = Named { data: &[T::ONE], lies: operand.lies.one(output) };
     named_pair(operand, &ones, output, epilogue, out)
 }
 
@@ -177,15 +217,17 @@ fn named_pair<T: Element>(
     if out.is_empty() {
         return Ok(());
     }
-    if left.axes.iter().chain(&right.axes).any(|axis| axis.1 == 0) {
+    if left.lies.has_nothing() || right.lies.has_nothing() {
         return T::scale(epilogue.beta, out);
     }
-    let (left, right) = (left.clone().squeezed(), right.clone().squeezed());
+    let squeezed = |named: &Named<'_, T>| named.lies.clone().squeezed();
+    let (left, right) =
+        (Named { data: left.data, lies: squeezed(left) }, Named { data: right.data, lies: squeezed(right) });
     let (mut left_sums, mut right_sums) = (Vec::new(), Vec::new());
     let left_only = without_lonely(&left, &right, output, &mut left_sums)?;
     let right_only = without_lonely(&right, &left, output, &mut right_sums)?;
-    let groups = classify(&left_only, &right_only, output);
-    let origin = Place { left: left_only.offset as isize, right: right_only.offset as isize, out: 0 };
+    let groups = classify(&left_only.lies, &right_only.lies, output);
+    let origin = Place { left: left_only.lies.offset as isize, right: right_only.lies.offset as isize, out: 0 };
     T::product(&Job { left: left_only.data, right: right_only.data, origin, groups, epilogue }, out)
 }
 
@@ -196,25 +238,14 @@ fn without_lonely<'a, T: Element>(
     output: &[char],
     sums: &'a mut Vec<T>,
 ) -> Result<Named<'a, T>> {
-    let kept = |letter: char| output.contains(&letter) || other.stride(letter).is_some();
-    if operand.axes.iter().all(|axis| kept(axis.0)) {
-        return Ok(operand.clone());
-    }
-    let axes: Vec<_> = operand.axes.iter().copied().filter(|axis| kept(axis.0)).collect();
-    let letters: Vec<char> = axes.iter().map(|axis| axis.0).collect();
-    let mut named = Named { data: &[], offset: 0, axes };
-    let shape = named.shape();
-    sums.resize(shape.iter().product(), T::ZERO);
-    named_one(operand, &letters, Epilogue::REPLACE, sums)?;
-    for (axis, stride) in named.axes.iter_mut().zip(row_major(&shape)) {
-        axis.2 = stride;
-    }
-    named.data = sums;
-    Ok(named)
+    let Some(lies) = operand.lies.without_lonely(&other.lies, output) else { return Ok(operand.clone()) };
+    sums.resize(lies.elements(), T::ZERO);
+    named_one(operand, &lies.letters(), Epilogue::REPLACE, sums)?;
+    Ok(Named { data: sums, lies })
 }
 
 /// The classes of the indices. Those of the output are in its order, those summed in the left operand's.
-fn classify<T: Copy>(left: &Named<'_, T>, right: &Named<'_, T>, output: &[char]) -> Groups {
+pub(super) fn classify(left: &Lettered, right: &Lettered, output: &[char]) -> Groups {
     let mut groups = Groups::default();
     let mut kept = Vec::new();
     for &letter in output {

@@ -5,6 +5,7 @@
 //! Elements are small integers, also those of floats: then every sum is exact in whatever order it is made, and results must be
 //! equal to the last bit. A result that is replaced begins as NaN, so that reading it shows.
 
+mod device;
 mod notation;
 mod order;
 

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, Scalar};
 use arrow::buffer::NullBuffer;
 use arrow::compute::kernels::numeric;
-use arrow::datatypes::{ArrowPrimitiveType, DataType, Decimal128Type, Float64Type, Int32Type, Int64Type};
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+};
 use bireme_engine::error::{Error, Result};
 
 use super::cast::cast_logical;
@@ -50,6 +52,33 @@ pub(super) fn arithmetic(op: ArithmeticOp, left: &Value, right: &Value, types: T
 /// The negative number.
 pub(super) fn negate(value: &Value, logical: &DataType) -> Result<Value> {
     Value::from_logical(&numeric::neg(&value.logical(logical)?)?, value.scalar)
+}
+
+/// The number without its sign.
+pub(super) fn absolute(value: &Value, logical: &DataType) -> Result<Value> {
+    macro_rules! integer {
+        ($type:ty) => {{
+            let overflow = |number| Error::user(format!("arithmetic overflow: abs({number}) on {logical}"));
+            let numbers = value.array.as_primitive::<$type>();
+            Arc::new(numbers.try_unary::<_, $type, _>(|number| number.checked_abs().ok_or_else(|| overflow(number)))?)
+        }};
+    }
+    let array: ArrayRef = match value.array.data_type() {
+        DataType::Int8 => integer!(Int8Type),
+        DataType::Int16 => integer!(Int16Type),
+        DataType::Int32 => integer!(Int32Type),
+        DataType::Int64 => integer!(Int64Type),
+        DataType::Float32 => Arc::new(value.array.as_primitive::<Float32Type>().unary::<_, Float32Type>(f32::abs)),
+        DataType::Float64 => Arc::new(value.array.as_primitive::<Float64Type>().unary::<_, Float64Type>(f64::abs)),
+        DataType::Decimal128(digits, scale) => {
+            let numbers = value.array.as_primitive::<Decimal128Type>();
+            let numbers = numbers.unary::<_, Decimal128Type>(i128::wrapping_abs);
+            Arc::new(numbers.with_precision_and_scale(*digits, *scale)?)
+        }
+        _ if logical.is_unsigned_integer() || value.is_null_scalar() => return Ok(value.clone()),
+        other => return Err(Error::internal(format!("abs of {other}"))),
+    };
+    Ok(Value::new(array, value.scalar))
 }
 
 fn by_arrow(op: ArithmeticOp, left: &Value, right: &Value, types: Types<'_>) -> Result<Value> {

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, UInt32Type};
 use bireme_engine::error::{Error, Result};
 use bireme_engine::morsel::to_logical;
 
-use super::arithmetic::{Types, arithmetic, negate};
+use super::arithmetic::{Types, absolute, arithmetic, negate};
 use super::case::{case, no_rows, wanted_rows};
 use super::cast::{self, carried_literal, cast};
 use super::compare::compare;
@@ -17,7 +17,7 @@ use super::date;
 use super::dictionary::Cache;
 use super::like::Pattern;
 use super::list::Set;
-use super::text::substring;
+use super::text::{character_length, substring};
 use super::value::{Rows, Value, decimal_digits, is_carried, is_narrow};
 use crate::pipeline::ir::{ArithmeticOp, BatchFunction, CompareOp, DatePart, Expr, ExprKind};
 
@@ -44,11 +44,13 @@ pub(super) enum Kind {
     IsNull { value: Box<Node>, negated: bool },
     Arithmetic(ArithmeticOp, Box<Node>, Box<Node>),
     Negate(Box<Node>),
+    Absolute(Box<Node>),
     Cast { value: Box<Node>, or_null: bool },
     In { value: Box<Node>, set: Set, list: ArrayRef, negated: bool },
     Like { value: Box<Node>, pattern: Pattern, negated: bool },
     Case { branches: Vec<(Node, Node)>, otherwise: Option<Box<Node>> },
     DatePart(DatePart, Box<Node>),
+    CharacterLength(Box<Node>),
     Substring { value: Box<Node>, start: i64, length: Option<i64> },
     Call(Arc<dyn BatchFunction>, Vec<Node>),
 }
@@ -108,7 +110,7 @@ impl Node {
                 let whole = !matches!(op, ArithmeticOp::Divide | ArithmeticOp::Remainder);
                 !(self.data_type.is_floating() || fits && whole && decimal_digits(&self.data_type).is_some())
             }
-            Kind::Negate(_) => !self.data_type.is_floating(),
+            Kind::Negate(_) | Kind::Absolute(_) => !self.data_type.is_floating(),
             Kind::Cast { value, or_null } => !or_null && cast::can_fail(&value.data_type, &self.data_type),
             Kind::Substring { start, length, .. } => *start == i64::MIN || length.is_some_and(|length| length < 0),
             Kind::Call(..) => true,
@@ -124,10 +126,12 @@ impl Node {
             Kind::Not(value)
             | Kind::IsNull { value, .. }
             | Kind::Negate(value)
+            | Kind::Absolute(value)
             | Kind::Cast { value, .. }
             | Kind::In { value, .. }
             | Kind::Like { value, .. }
             | Kind::DatePart(_, value)
+            | Kind::CharacterLength(value)
             | Kind::Substring { value, .. } => vec![value],
             Kind::Case { branches, otherwise } => {
                 let branches = branches.iter().flat_map(|(condition, result)| [condition, result]);
@@ -176,11 +180,13 @@ impl Node {
                 arithmetic(*op, &left.evaluate(rows)?, &right.evaluate(rows)?, types)
             }
             Kind::Negate(value) => negate(&value.evaluate(rows)?, &value.data_type),
+            Kind::Absolute(value) => absolute(&value.evaluate(rows)?, &value.data_type),
             Kind::Cast { value, or_null } => cast(&value.evaluate(rows)?, &value.data_type, &self.data_type, *or_null),
             Kind::In { value, set, negated, .. } => set.contains(&value.evaluate(rows)?.flat()?, *negated),
             Kind::Like { value, pattern, negated } => pattern.like(&value.evaluate(rows)?.flat()?, *negated),
             Kind::Case { branches, otherwise } => case(branches, otherwise.as_deref(), &self.data_type, rows),
             Kind::DatePart(part, value) => date::part(*part, &value.evaluate(rows)?, &value.data_type),
+            Kind::CharacterLength(value) => character_length(&value.evaluate(rows)?.flat()?, &self.data_type),
             Kind::Substring { value, start, length } => substring(&value.evaluate(rows)?.flat()?, *start, *length),
             Kind::Call(function, arguments) => self.carried(call(function.as_ref(), arguments, rows)?),
         }
@@ -215,6 +221,7 @@ fn kind(expr: &Expr) -> Result<Kind> {
         ExprKind::IsNotNull(value) => Kind::IsNull { value: boxed(value)?, negated: true },
         ExprKind::Arithmetic(op, left, right) => Kind::Arithmetic(*op, boxed(left)?, boxed(right)?),
         ExprKind::Negate(value) => Kind::Negate(boxed(value)?),
+        ExprKind::Absolute(value) => Kind::Absolute(boxed(value)?),
         ExprKind::Cast { value, or_null } => Kind::Cast { value: boxed(value)?, or_null: *or_null },
         ExprKind::In { value, list, negated } => Kind::In {
             value: boxed(value)?,
@@ -233,6 +240,7 @@ fn kind(expr: &Expr) -> Result<Kind> {
             }
         }
         ExprKind::DatePart(part, value) => Kind::DatePart(*part, boxed(value)?),
+        ExprKind::CharacterLength(value) => Kind::CharacterLength(boxed(value)?),
         ExprKind::Substring { value, start, length } => {
             Kind::Substring { value: boxed(value)?, start: *start, length: *length }
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, StringViewArray};
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, StringViewArray};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::DataType;
 use bireme_engine::error::{Error, Result};
@@ -35,6 +35,26 @@ pub(super) fn substring(value: &Value, start: i64, length: Option<i64>) -> Resul
     // SAFETY: each view is a short text itself, or shows a part of what a valid view showed, cut between characters.
     let array = unsafe { StringViewArray::new_unchecked(ScalarBuffer::from(views), buffers, nulls) };
     Ok(Value::new(Arc::new(array), value.scalar))
+}
+
+/// How many characters texts have.
+pub(super) fn character_length(value: &Value, logical: &DataType) -> Result<Value> {
+    if value.array.data_type() == &DataType::Null {
+        return Ok(Value::null(logical));
+    }
+    let texts = Views::new(&value.array)?;
+    let nulls = value.array.nulls().cloned();
+    let lengths = texts.views.iter().map(|view| characters(texts.bytes(view)));
+    let array: ArrayRef = match logical {
+        DataType::Int64 => Arc::new(Int64Array::new(lengths.map(|length| length as i64).collect(), nulls)),
+        _ => Arc::new(Int32Array::new(lengths.map(|length| length as i32).collect(), nulls)),
+    };
+    Ok(Value::new(array, value.scalar))
+}
+
+/// Bytes that begin a character of UTF-8.
+fn characters(text: &[u8]) -> usize {
+    text.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
 }
 
 /// The view of the characters `from..to`, counted from 0.

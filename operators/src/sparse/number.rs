@@ -14,9 +14,6 @@ use crate::contract::{Element, Integer, Wide};
 /// Law: `finish` of any sequence of `add_product` and `add` is the same for integers in whatever order; for floats the order
 /// counts, and kernels fix it by shapes and patterns alone.
 pub trait Number: Element {
-    /// The type's name, for messages.
-    const NAME: &'static str;
-
     /// A running sum; its default is 0.
     type Sum: Copy + Default + Debug + Send + Sync;
 
@@ -41,7 +38,6 @@ pub trait Number: Element {
 macro_rules! floats {
     ($($float:ty),*) => {$(
         impl Number for $float {
-            const NAME: &'static str = stringify!($float);
             type Sum = $float;
 
             #[inline(always)]
@@ -65,7 +61,6 @@ macro_rules! floats {
 floats!(f32, f64);
 
 impl Number for i32 {
-    const NAME: &'static str = "i32";
     /// 2⁶⁴ products of 2⁶² each fit.
     type Sum = i128;
 
@@ -86,7 +81,6 @@ impl Number for i32 {
 }
 
 impl Number for i64 {
-    const NAME: &'static str = "i64";
     type Sum = Wide;
 
     #[inline(always)]

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::new_null_array;
 use arrow::datatypes::{DataType, Schema};
 use bireme_engine::error::{Error, Result};
 use bireme_operators::batch_call::PhysicalCall;
@@ -167,6 +168,29 @@ fn function_kind(function: &ScalarFunctionExpr, input: &Schema) -> Result<Option
             let dated = matches!(value.data_type, DataType::Date32 | DataType::Timestamp(_, None));
             Ok((dated && *function.return_type() == DataType::Int32).then_some(ExprKind::DatePart(part, value)))
         }
+        ("abs", [value]) => {
+            let value = boxed(value, input)?;
+            let same = value.data_type == *function.return_type();
+            let known = value.data_type.is_integer() || is_float(&value.data_type) || is_decimal(&value.data_type);
+            Ok((same && known).then_some(ExprKind::Absolute(value)))
+        }
+        // `CASE WHEN value = other THEN NULL ELSE value END`; a value that may be another one the next time stays a call.
+        ("nullif", [value, other]) => {
+            let (value, other) = (boxed(value, input)?, boxed(other, input)?);
+            let same = value.data_type == other.data_type && value.data_type == *function.return_type();
+            if !same || value.data_type.is_nested() || has_call(&value) {
+                return Ok(None);
+            }
+            let nothing = Expr::literal(new_null_array(&value.data_type, 1));
+            let equal = Expr::boolean(ExprKind::Compare(CompareOp::Equal, value.clone(), other));
+            Ok(Some(ExprKind::Case { branches: vec![(equal, nothing)], otherwise: Some(value) }))
+        }
+        ("character_length" | "char_length" | "length", [value]) => {
+            let value = boxed(value, input)?;
+            let text = matches!(value.data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+            let known = matches!(function.return_type(), DataType::Int32 | DataType::Int64);
+            Ok((text && known).then_some(ExprKind::CharacterLength(value)))
+        }
         ("substr" | "substring", [value, start, rest @ ..]) => {
             let value = boxed(value, input)?;
             let length = match rest {
@@ -183,6 +207,18 @@ fn function_kind(function: &ScalarFunctionExpr, input: &Schema) -> Result<Option
         }
         _ => Ok(None),
     }
+}
+
+fn is_float(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Float32 | DataType::Float64)
+}
+
+fn is_decimal(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Decimal128(..))
+}
+
+fn has_call(expr: &Expr) -> bool {
+    matches!(expr.kind, ExprKind::Call(..)) || expr.children().into_iter().any(has_call)
 }
 
 fn in_kind(in_list: &InListExpr, input: &Schema) -> Result<Option<ExprKind>> {

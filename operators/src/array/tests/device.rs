@@ -1,7 +1,6 @@
 //! Loops as kernels make the bits that the host makes.
 #![allow(clippy::print_stderr, reason = "what did not run says so")]
 
-use super::super::device::Copies;
 use super::super::program::{Instr, Loop, Reduction};
 use super::super::{Binary, Compare, Fold, Unary, run};
 use super::loops::{plain, ran_by};
@@ -19,9 +18,8 @@ fn check(device: &Accelerator, looped: &Loop, inputs: &[Input], numbers: &[Scala
     for ranks in [1, 3] {
         let host = |rows: &_, operands: &[_]| run(looped, rows, operands, numbers).unwrap();
         let wanted = ran_by(looped, inputs, ranks, host);
-        let copies = Copies::default();
         let got = ran_by(looped, inputs, ranks, |rows, operands| {
-            let ran = device.run(looped, rows, operands, numbers, &copies).unwrap();
+            let ran = device.run(looped, rows, operands, numbers).unwrap();
             ran.unwrap_or_else(|| host(rows, operands))
         });
         for (got, wanted) in got.0.iter().chain(&got.1).zip(wanted.0.iter().chain(&wanted.1)) {

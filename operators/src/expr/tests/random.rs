@@ -186,6 +186,14 @@ pub fn expr(data_type: &DataType, depth: usize, random: &mut Random) -> Expr {
             let kind = ExprKind::DatePart(part, Box::new(expr(&DataType::Date32, depth - 1, random)));
             Expr { kind, data_type: DataType::Int32 }
         }
+        DataType::Int32 if random.one_in(4) => {
+            let kind = ExprKind::CharacterLength(Box::new(expr(&DataType::Utf8View, depth - 1, random)));
+            Expr { kind, data_type: DataType::Int32 }
+        }
+        DataType::Int32 | DataType::Int64 | DataType::Decimal128(..) if random.one_in(6) => {
+            let kind = ExprKind::Absolute(Box::new(expr(data_type, depth - 1, random)));
+            Expr { kind, data_type: data_type.clone() }
+        }
         // No floats here: which of two NaNs a sum becomes is not defined, but their order would show it.
         DataType::Int32 | DataType::Int64 => {
             let op = operator(random);

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, StringArray, UInt32Array};
+use arrow::compute::kernels::zip::zip;
 use arrow::compute::kernels::{cmp, numeric};
 use arrow::compute::{
     CastOptions, DatePart as ArrowPart, and_kleene, cast, cast_with_options, date_part, interleave, is_not_null,
@@ -63,6 +64,15 @@ pub fn reference(expr: &Expr, columns: &[ArrayRef], rows: usize) -> Answer {
             }
         }
         ExprKind::Negate(part) => numeric::neg(&value(part)?)?,
+        ExprKind::Absolute(part) => {
+            let part = value(part)?;
+            let zero = arrow::array::new_null_array(part.data_type(), rows);
+            let below = cast(&Int64Array::from(vec![0; rows]), part.data_type())?;
+            let below = cmp::lt(&part, &below)?;
+            // What is not negated must not fail.
+            let negative = numeric::neg(&zip(&below, &part, &zero)?)?;
+            zip(&below, &negative, &part)?
+        }
         ExprKind::Cast { value: part, or_null } => {
             cast_with_options(&value(part)?, &expr.data_type, &CastOptions { safe: *or_null, ..Default::default() })?
         }
@@ -110,6 +120,11 @@ pub fn reference(expr: &Expr, columns: &[ArrayRef], rows: usize) -> Answer {
                 DatePart::Day => ArrowPart::Day,
             };
             date_part(&value(date)?, part)?
+        }
+        ExprKind::CharacterLength(part) => {
+            let texts = cast(&value(part)?, &DataType::Utf8)?;
+            let lengths = texts.as_string::<i32>().iter().map(|text| text.map(|text| text.chars().count() as i32));
+            Arc::new(lengths.collect::<Int32Array>())
         }
         ExprKind::Substring { value: part, start, length } => {
             let texts = cast(&value(part)?, &DataType::Utf8)?;

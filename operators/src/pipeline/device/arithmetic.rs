@@ -208,6 +208,31 @@ fn divided(writer: &mut Writer<'_>, op: ArithmeticOp, left: Value, right: Value,
     with_check(writer, op, form, (&l, &r), valid, wanted)
 }
 
+/// The number without its sign.
+pub(super) fn absolute(writer: &mut Writer<'_>, value: Value, logical: &DataType, wanted: &str) -> Written<Value> {
+    match value.form {
+        Form::Float(_) => {
+            // Of doubles, which is that of floats: it is exact.
+            let code = format!("({})fabs((f64){})", value.form.name(), value.code);
+            Ok(writer.let_value(Value::new(value.form, code).with_valid(value.valid)))
+        }
+        Form::Int(_, false) => Ok(value),
+        _ => {
+            let name = writer.name();
+            writer.line(format!("bool b{name} = {} < 0;", value.code));
+            writer.line(format!("bool w{name} = {wanted} && b{name};"));
+            let negative = negate(writer, value.clone(), logical, &format!("w{name}"))?;
+            // One of them may be wider than the other.
+            let (form, positive, negative) = alike(value.clone(), negative);
+            let range = value.bounds().and_then(|(low, high)| {
+                Some((0, low.checked_abs()?.max(high.checked_abs()?))).filter(|range| within(Some(*range), form))
+            });
+            let code = format!("(b{name} ? {negative} : {positive})");
+            Ok(writer.let_value(Value::new(form, code).with_valid(value.valid).with_range(range)))
+        }
+    }
+}
+
 /// The negative number.
 pub(super) fn negate(writer: &mut Writer<'_>, value: Value, logical: &DataType, wanted: &str) -> Written<Value> {
     match value.form {

@@ -6,7 +6,6 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -59,9 +58,18 @@ pub(super) struct Batch<'a> {
     rows: usize,
     /// What is known of columns.
     pub shapes: Shapes,
+    /// Columns that are on the device.
+    columns: BTreeMap<usize, Vec<Uploaded>>,
     /// Of build sides: which rows have a partner, as far as this batch knows.
     pub marks: BTreeMap<usize, Arc<DeviceMemory>>,
     pub moved: Moved,
+}
+
+/// A part of a column on the device, and what the host has of it if it is of texts.
+struct Uploaded {
+    part: Memory,
+    memory: Arc<DeviceMemory>,
+    heap: Option<Buffer>,
 }
 
 /// A kernel with all that it reads at hand.
@@ -91,7 +99,8 @@ impl<'a> Batch<'a> {
             shapes.insert((Origin::Rows, place), shape(&column(chunks, place)?, true));
         }
         tables.iter().enumerate().for_each(|(number, table)| table.describe(number, &mut shapes));
-        Ok(Self { device, chunks, tables, steps, rows, shapes, marks: BTreeMap::new(), moved: Moved::default() })
+        let (columns, marks) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self { device, chunks, tables, steps, rows, shapes, columns, marks, moved: Moved::default() })
     }
 
     fn upload(&mut self, bytes: &Buffer) -> Result<DeviceMemory> {
@@ -107,20 +116,19 @@ impl<'a> Batch<'a> {
         let words = self.upload(&host_words)?;
         let mut heaps = Heaps::default();
         heaps.add(&words, &host_words);
-        let mut columns = BTreeMap::new();
         let mut read = Vec::with_capacity(kernel.memory.len());
         for &memory in &kernel.memory {
             read.push(match memory {
                 Memory::Values(Origin::Rows, place)
                 | Memory::Valid(Origin::Rows, place)
                 | Memory::Heap(Origin::Rows, place) => {
-                    let parts: &Vec<_> = match columns.entry(place) {
-                        Entry::Occupied(known) => known.into_mut(),
-                        Entry::Vacant(free) => free.insert(self.column(place, &mut heaps)?),
-                    };
-                    let found = parts.iter().find(|(known, _)| *known == memory);
+                    if !self.columns.contains_key(&place) {
+                        let parts = self.column(place)?;
+                        self.columns.insert(place, parts);
+                    }
+                    let found = self.columns[&place].iter().find(|uploaded| uploaded.part == memory);
                     found
-                        .map(|(_, memory)| Arc::clone(memory))
+                        .map(|uploaded| Arc::clone(&uploaded.memory))
                         .ok_or_else(|| Error::internal("a part of a column that it does not have"))?
                 }
                 Memory::Marks(number) => {
@@ -138,23 +146,29 @@ impl<'a> Batch<'a> {
                 | Memory::Next(number) => self.tables[number].memory(self.device, memory)?,
             });
         }
+        for uploaded in self.columns.values().flatten() {
+            uploaded.heap.iter().for_each(|heap| heaps.add(&uploaded.memory, heap));
+        }
         self.tables.iter().for_each(|table| table.add_heaps(&mut heaps));
         let seen = self.device.filled(8 * self.steps.max(1), 0)?;
         let status = self.device.filled(4, 0)?;
         Ok(Ready { words, read, seen, status, heaps })
     }
 
-    fn column(&mut self, place: usize, heaps: &mut Heaps) -> Result<Vec<(Memory, Arc<DeviceMemory>)>> {
+    fn column(&mut self, place: usize) -> Result<Vec<Uploaded>> {
         let stored = self.shapes[&(Origin::Rows, place)];
         let host = HostColumn::of(&column(self.chunks, place)?, stored)?;
-        let mut parts = vec![(Memory::Values(Origin::Rows, place), Arc::new(self.upload(&host.values)?))];
+        let mut parts = Vec::new();
+        let mut part = |part: Memory, bytes: &Buffer, heap: Option<Buffer>| -> Result<()> {
+            parts.push(Uploaded { part, memory: Arc::new(self.upload(bytes)?), heap });
+            Ok(())
+        };
+        part(Memory::Values(Origin::Rows, place), &host.values, None)?;
         if let Some(valid) = &host.valid {
-            parts.push((Memory::Valid(Origin::Rows, place), Arc::new(self.upload(valid)?)));
+            part(Memory::Valid(Origin::Rows, place), valid, None)?;
         }
         if let Some(heap) = &host.heap {
-            let memory = Arc::new(self.upload(heap)?);
-            heaps.add(&memory, heap);
-            parts.push((Memory::Heap(Origin::Rows, place), memory));
+            part(Memory::Heap(Origin::Rows, place), heap, Some(heap.clone()))?;
         }
         Ok(parts)
     }

@@ -7,7 +7,7 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int64Type, TimeUnit};
 use bireme_engine::morsel::{carried_type, to_carried};
 
-use super::arithmetic::{arithmetic, negate};
+use super::arithmetic::{absolute, arithmetic, negate};
 use super::cast::cast;
 use super::code::{Form, Item, Value, Writer, Written, both_valid};
 use crate::pipeline::ir::{CompareOp, DatePart, Expr, ExprKind};
@@ -53,6 +53,10 @@ pub(super) fn write(writer: &mut Writer<'_>, expr: &Expr, items: &[Item], wanted
             let value = of(value)?;
             negate(writer, value, &expr.data_type, wanted)
         }
+        ExprKind::Absolute(value) => {
+            let value = of(value)?;
+            absolute(writer, value, &expr.data_type, wanted)
+        }
         ExprKind::Cast { value, or_null } => {
             let from = &value.data_type;
             let value = of(value)?;
@@ -73,6 +77,10 @@ pub(super) fn write(writer: &mut Writer<'_>, expr: &Expr, items: &[Item], wanted
             let logical = &value.data_type;
             let value = of(value)?;
             date_part(writer, *part, value, logical, wanted)
+        }
+        ExprKind::CharacterLength(value) => {
+            let value = of(value)?;
+            character_length(writer, value, &expr.data_type)
         }
         ExprKind::Substring { value, start, length } => {
             let value = of(value)?;
@@ -523,6 +531,15 @@ fn date_part(
     let made = writer.let_value(made.with_valid(value.valid));
     writer.fail_if(&format!("f{name} && {valid} && {wanted}"));
     Ok(made)
+}
+
+fn character_length(writer: &mut Writer<'_>, value: Value, logical: &DataType) -> Written<Value> {
+    let form = Form::of(logical).ok_or_else(|| format!("lengths of type {logical}"))?;
+    if value.form != Form::Text {
+        return Err("characters of no text".into());
+    }
+    let code = format!("({})characters_of({})", form.name(), value.code);
+    Ok(writer.let_value(Value::new(form, code).with_valid(value.valid)))
 }
 
 fn substring(writer: &mut Writer<'_>, value: Value, start: i64, length: Option<i64>) -> Written<Value> {

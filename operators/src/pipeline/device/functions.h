@@ -43,6 +43,13 @@ __device__ __forceinline__ i64 key_of(f64 a) {
 }
 __device__ __forceinline__ i64 key_of(f32 a) { return a != a ? 0x7fc00000 : (i64)(u32)__float_as_int(a + 0.0f); }
 
+// Bytes that begin a character of UTF-8.
+__device__ __forceinline__ u32 characters_of(text a) {
+  u32 characters = 0;
+  for (u32 at = 0; at < a.length; ++at) characters += (a.at[at] & 0xc0) != 0x80;
+  return characters;
+}
+
 // The finalizer of MurmurHash3.
 __device__ __forceinline__ u64 mixed(u64 word) {
   word ^= word >> 33;

@@ -64,9 +64,19 @@ impl GroupKernel {
         let item = |writer: &mut Writer<'_>, (place, logical): &(usize, DataType)| {
             writer.item(items.get(*place).ok_or("a column that is not there")?, Some(logical))
         };
+        if let Some(filter) = wanted.filter {
+            let truth = item(&mut writer, &(filter, DataType::Boolean))?.truth();
+            writer.line(format!("if (!{truth}) continue;"));
+        }
         let mut keys = Vec::new();
         for key in &wanted.keys {
             keys.push((Key::of(&item(&mut writer, key)?, &key.1), key.1.clone()));
+        }
+        let (first, last) = (keys.len() - wanted.values, keys.len());
+        for (value, _) in &mut keys[first..last] {
+            if let Some(valid) = value.valid.take() {
+                writer.line(format!("if (!{valid}) continue;"));
+            }
         }
         let (key_outs, key_words) = find(&mut writer, &keys, mask_word, room_word)?;
         let mut states = States { outs: Vec::new(), words: 0, before: String::new(), behind: String::new() };

@@ -27,8 +27,8 @@ pub(crate) struct Segment {
     /// The joins that they probe, in order.
     pub(super) tables: Vec<SlotId>,
     pub(super) joined: Vec<Joined>,
-    /// The groups that they end in.
-    pub(super) groups: Option<GroupsWanted>,
+    /// The groups that they end in: those with states, and members of sets.
+    pub(super) groups: Option<Vec<GroupsWanted>>,
     /// Columns of the rows that come in.
     pub(super) width: usize,
 }
@@ -91,11 +91,12 @@ impl Cut {
     }
 
     /// Adds the segment of some steps, if there is something to compute.
-    fn add(&mut self, steps: &[Step], places: Range<usize>, groups: Option<GroupsWanted>, joins: &Joins) {
+    fn add(&mut self, steps: &[Step], places: Range<usize>, groups: Option<Vec<GroupsWanted>>, joins: &Joins) {
         let mut segment = Segment::new(steps, places, groups, joins);
         if let Some(groups) = &segment.groups {
             let built = vec![Built::default(); segment.joined.len()];
-            if let Err(why) = GroupKernel::of(&segment, groups, None, &built) {
+            let refused = groups.iter().find_map(|groups| GroupKernel::of(&segment, groups, None, &built).err());
+            if let Some(why) = refused {
                 self.on_host.push(format!("aggregate ({why})"));
                 segment.groups = None;
             }
@@ -107,7 +108,7 @@ impl Cut {
 }
 
 impl Segment {
-    fn new(steps: &[Step], places: Range<usize>, groups: Option<GroupsWanted>, joins: &Joins) -> Self {
+    fn new(steps: &[Step], places: Range<usize>, groups: Option<Vec<GroupsWanted>>, joins: &Joins) -> Self {
         let steps = steps[places.clone()].to_vec();
         let tables = steps.iter().filter_map(|step| match step {
             Step::Probe(slot, _) => Some(*slot),

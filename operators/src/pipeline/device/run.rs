@@ -26,6 +26,7 @@ use super::plan::Segment;
 use super::rows::{RowKernel, columns_read};
 use super::table::DeviceTable;
 use crate::accelerator::{Accelerator, NO_MEMORY, Work, download};
+use crate::aggregate::Load;
 use crate::hash_join::JoinTable;
 
 /// Rows of a batch, at most.
@@ -41,8 +42,8 @@ pub(crate) struct Running {
     on_device: OnceLock<Written<Vec<DeviceTable>>>,
     /// Columns that kernels read, if it is known.
     read: Vec<usize>,
-    /// Groups that the next batch has room for.
-    room: AtomicUsize,
+    /// Groups that the next batch has room for, of each kind that is wanted.
+    room: Vec<AtomicUsize>,
 }
 
 /// What came of a batch.
@@ -50,7 +51,7 @@ pub(crate) enum Made {
     /// Rows behind the segment.
     Rows(Chunk),
     /// Groups, for the aggregation that the segment ends in.
-    Groups(Chunk),
+    Groups(Load, Chunk),
     /// Rows before the segment, which the host's own steps must take.
     Again(Chunk),
 }
@@ -73,6 +74,7 @@ impl Running {
         accelerator: Accelerator,
         metrics: Arc<StageMetrics>,
     ) -> Self {
+        let kinds = segment.groups.as_ref().map_or(0, Vec::len);
         Self {
             metrics,
             read: read_columns(&segment),
@@ -80,7 +82,7 @@ impl Running {
             accelerator,
             tables,
             on_device: OnceLock::new(),
-            room: AtomicUsize::new(FIRST_ROOM),
+            room: (0..kinds).map(|_| AtomicUsize::new(FIRST_ROOM)).collect(),
         }
     }
 
@@ -113,9 +115,16 @@ impl Running {
         let segment = Segment { width: chunks.first().map_or(0, |chunk| chunk.columns.len()), ..self.segment.clone() };
         let (made, seen) = match &self.segment.groups {
             Some(wanted) => {
-                let kernel = GroupKernel::of(&segment, wanted, Some(&batch.shapes), &built).map_err(Refused::Host)?;
-                let (groups, seen) = batch.group(kernel, &self.room)?;
-                (vec![Made::Groups(groups)], seen)
+                let (mut made, mut seen) = (Vec::new(), None);
+                for (wanted, room) in wanted.iter().zip(&self.room) {
+                    let kernel =
+                        GroupKernel::of(&segment, wanted, Some(&batch.shapes), &built).map_err(Refused::Host)?;
+                    let (groups, rows) = batch.group(kernel, room)?;
+                    made.push(Made::Groups(wanted.load, groups));
+                    // Each kernel sees all rows.
+                    seen.get_or_insert(rows);
+                }
+                (made, seen.unwrap_or_default())
             }
             None => {
                 let kernel = RowKernel::of(&segment, Some(&batch.shapes), &built).map_err(Refused::Host)?;
@@ -140,11 +149,17 @@ impl Running {
 /// The columns that the kernels of a segment read, as they would with columns of any values.
 fn read_columns(segment: &Segment) -> Vec<usize> {
     let built = vec![Default::default(); segment.joined.len()];
-    let kernel = match &segment.groups {
-        Some(wanted) => GroupKernel::of(segment, wanted, None, &built).map(|kernel| kernel.kernel),
-        None => RowKernel::of(segment, None, &built).map(|kernel| kernel.kernel),
+    let kernels = match &segment.groups {
+        Some(wanted) => {
+            let kernel = |wanted| GroupKernel::of(segment, wanted, None, &built).map(|kernel| kernel.kernel);
+            wanted.iter().map(kernel).collect::<Written<Vec<_>>>()
+        }
+        None => RowKernel::of(segment, None, &built).map(|kernel| vec![kernel.kernel]),
     };
-    kernel.map(|kernel| columns_read(&kernel)).unwrap_or_default()
+    let mut read = kernels.iter().flatten().flat_map(columns_read).collect::<Vec<_>>();
+    read.sort_unstable();
+    read.dedup();
+    read
 }
 
 impl DeviceCursor {

@@ -73,7 +73,7 @@ fn rows(chunks: &[Chunk], types: &[DataType]) -> Vec<String> {
 
 fn chunks_of(made: Vec<Made>) -> Vec<Chunk> {
     let chunk = |made| match made {
-        Made::Rows(chunk) | Made::Groups(chunk) => Some(chunk),
+        Made::Rows(chunk) | Made::Groups(_, chunk) => Some(chunk),
         Made::Again(_) => None,
     };
     made.into_iter().filter_map(chunk).collect()
@@ -209,13 +209,34 @@ fn calls() -> Vec<AggregateCall> {
     ]
 }
 
+/// Calls over different values.
+fn distinct_calls() -> Vec<AggregateCall> {
+    use AggregateFunction::{Count, Sum};
+    let both = [1, 8].map(|column| (column, random::types()[column].clone())).to_vec();
+    let calls = [
+        call(Count, Some(7), DataType::Int64),
+        call(Sum, Some(0), DataType::Int64),
+        call(Count, Some(3), DataType::Int64),
+        call(Count, Some(6), DataType::Int64),
+        AggregateCall { filter: Some(9), ..call(Count, Some(7), DataType::Int64) },
+        AggregateCall { arguments: both, ..call(Count, None, DataType::Int64) },
+    ];
+    calls.into_iter().map(|call| AggregateCall { distinct: true, ..call }).collect()
+}
+
 fn check_groups(device: &Accelerator, keys: &[usize], chunks: &[Chunk]) {
     let types = random::types();
-    for mode in [AggregateMode::Single, AggregateMode::Partial] {
-        let spec = AggregateSpec { keys: keys.to_vec(), calls: calls(), mode, limit: None };
+    let kinds = [
+        (AggregateMode::Single, calls()),
+        (AggregateMode::Partial, calls()),
+        (AggregateMode::Single, [calls(), distinct_calls()].concat()),
+        (AggregateMode::Single, distinct_calls()),
+    ];
+    for (mode, calls) in kinds {
+        let spec = AggregateSpec { keys: keys.to_vec(), calls, mode, limit: None };
         let sink = Sink::Aggregate(SlotId(0), spec.clone());
         let running = running(device, &[], Some((&sink, &types)), &Joins::new(), &[]);
-        let groups = chunks_of(made(&running, chunks).unwrap());
+        let groups = made(&running, chunks).unwrap();
         let aggregate = |feed: &dyn Fn(&mut crate::aggregate::LocalAggregate)| {
             let aggregator = Aggregator::new(spec.clone(), types.clone(), Resources::for_tests()).unwrap();
             let mut local = aggregator.local().unwrap();
@@ -232,7 +253,12 @@ fn check_groups(device: &Accelerator, keys: &[usize], chunks: &[Chunk]) {
             rows.sort();
             rows
         };
-        let got = aggregate(&|local| groups.iter().for_each(|groups| local.consume_groups(groups).unwrap()));
+        let got = aggregate(&|local| {
+            for made in &groups {
+                let Made::Groups(load, groups) = made else { panic!("rows for an aggregation") };
+                local.consume_groups(*load, groups).unwrap();
+            }
+        });
         let wanted = aggregate(&|local| chunks.iter().for_each(|chunk| local.consume(chunk).unwrap()));
         assert_eq!(got, wanted, "by {keys:?}");
     }
@@ -395,7 +421,7 @@ fn batches_that_do_not_fit_go_in_parts_or_to_the_host() {
             match one {
                 Made::Rows(chunk) => made += chunk.rows,
                 Made::Again(chunk) => again += chunk.rows,
-                Made::Groups(_) => panic!("groups of a projection"),
+                Made::Groups(..) => panic!("groups of a projection"),
             }
         }
         assert_eq!((made + again) as i64, rows.iter().sum::<i64>());

@@ -41,6 +41,8 @@ pub enum ExprKind {
     Arithmetic(ArithmeticOp, Box<Expr>, Box<Expr>),
     /// The negative number; overflow is an error.
     Negate(Box<Expr>),
+    /// The number without its sign; overflow is an error.
+    Absolute(Box<Expr>),
     /// The value as the expression's type; a value that does not fit is an error, or NULL if `or_null`.
     Cast {
         /// What is cast.
@@ -87,6 +89,8 @@ pub enum ExprKind {
         /// How many.
         length: Option<i64>,
     },
+    /// How many characters a text has; the expression's type is `Int32` or `Int64`.
+    CharacterLength(Box<Expr>),
     /// A function that the IR does not know: evaluated on whole chunks, by its own means. Without arguments it is a value
     /// that is known when the pipeline starts (a scalar subquery), and is evaluated once.
     Call(Arc<dyn BatchFunction>, Vec<Expr>),
@@ -178,7 +182,7 @@ impl Expr {
     /// Whether it can end in an error on some row: then it must not be evaluated on rows that an earlier condition drops.
     pub fn may_fail(&self) -> bool {
         let here = match &self.kind {
-            ExprKind::Arithmetic(..) | ExprKind::Negate(_) => !self.data_type.is_floating(),
+            ExprKind::Arithmetic(..) | ExprKind::Negate(_) | ExprKind::Absolute(_) => !self.data_type.is_floating(),
             ExprKind::Cast { or_null, .. } => !or_null,
             ExprKind::Call(_, arguments) => !arguments.is_empty(),
             _ => false,
@@ -196,10 +200,12 @@ impl Expr {
             | ExprKind::IsNull(value)
             | ExprKind::IsNotNull(value)
             | ExprKind::Negate(value)
+            | ExprKind::Absolute(value)
             | ExprKind::Cast { value, .. }
             | ExprKind::In { value, .. }
             | ExprKind::Like { value, .. }
             | ExprKind::DatePart(_, value)
+            | ExprKind::CharacterLength(value)
             | ExprKind::Substring { value, .. } => vec![value],
             ExprKind::Case { branches, otherwise } => {
                 let branches = branches.iter().flat_map(|(condition, result)| [condition, result]);
@@ -222,6 +228,7 @@ impl Expr {
             ExprKind::IsNull(value) => ExprKind::IsNull(boxed(value)),
             ExprKind::IsNotNull(value) => ExprKind::IsNotNull(boxed(value)),
             ExprKind::Negate(value) => ExprKind::Negate(boxed(value)),
+            ExprKind::Absolute(value) => ExprKind::Absolute(boxed(value)),
             ExprKind::Cast { value, or_null } => ExprKind::Cast { value: boxed(value), or_null: *or_null },
             ExprKind::In { value, list, negated } => {
                 ExprKind::In { value: boxed(value), list: Arc::clone(list), negated: *negated }
@@ -233,6 +240,7 @@ impl Expr {
                 ignore_case: *ignore_case,
             },
             ExprKind::DatePart(part, value) => ExprKind::DatePart(*part, boxed(value)),
+            ExprKind::CharacterLength(value) => ExprKind::CharacterLength(boxed(value)),
             ExprKind::Substring { value, start, length } => {
                 ExprKind::Substring { value: boxed(value), start: *start, length: *length }
             }
@@ -296,6 +304,7 @@ impl fmt::Display for Expr {
             ExprKind::IsNull(value) => write!(f, "{value} is null"),
             ExprKind::IsNotNull(value) => write!(f, "{value} is not null"),
             ExprKind::Negate(value) => write!(f, "-{value}"),
+            ExprKind::Absolute(value) => write!(f, "abs({value})"),
             ExprKind::Cast { value, or_null } => {
                 write!(f, "{}cast({value} as {})", if *or_null { "try_" } else { "" }, self.data_type)
             }
@@ -318,6 +327,7 @@ impl fmt::Display for Expr {
                 f.write_str(" end")
             }
             ExprKind::DatePart(part, value) => write!(f, "{}({value})", format!("{part:?}").to_lowercase()),
+            ExprKind::CharacterLength(value) => write!(f, "character_length({value})"),
             ExprKind::Substring { value, start, length } => match length {
                 Some(length) => write!(f, "substring({value}, {start}, {length})"),
                 None => write!(f, "substring({value}, {start})"),

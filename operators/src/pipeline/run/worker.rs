@@ -182,8 +182,8 @@ impl Worker {
                 match made {
                     Made::Rows(chunk) => return Ok(Some(Next { chunk, step: line.behind(step), by_host: false })),
                     Made::Again(chunk) => return Ok(Some(Next { chunk, step, by_host: true })),
-                    Made::Groups(groups) => match &mut self.local {
-                        Local::Aggregate(local) => local.consume_groups(&groups)?,
+                    Made::Groups(load, groups) => match &mut self.local {
+                        Local::Aggregate(local) => local.consume_groups(load, &groups)?,
                         _ => return Err(Error::internal("groups for a sink that has none")),
                     },
                 }
