@@ -19,6 +19,7 @@
 //! the feature `mpi`.
 
 pub mod array;
+pub mod dataset;
 mod frame;
 pub mod functions;
 pub mod graph;
@@ -39,6 +40,7 @@ pub use bireme_engine::peers::Peers;
 pub use bireme_operators::{DeviceReport, DeviceShare, DeviceWork};
 /// Who decides what a plan leaves open: how joins between ranks meet, and where lanes run.
 pub use bireme_planner::place as mapper;
+pub use dataset::{Dataset, Record, Text};
 pub use frame::{DataFrame, GroupBy};
 pub use graph::Graph;
 /// The bindings that [`Session::from_communicator`] takes its communicator from.

@@ -12,6 +12,6 @@ pub use crate::functions::{
 };
 pub use crate::graph::{PageRank, Sources, Vertex};
 pub use crate::{
-    Array, CsvOptions, DataFrame, Error, ErrorKind, Graph, GroupBy, IpcOptions, JsonOptions, Layout, LocalTile,
-    ParquetOptions, Result, Schedule, Session, SessionBuilder, SparseArray, WriteOptions,
+    Array, CsvOptions, DataFrame, Dataset, Error, ErrorKind, Graph, GroupBy, IpcOptions, JsonOptions, Layout,
+    LocalTile, ParquetOptions, Record, Result, Schedule, Session, SessionBuilder, SparseArray, Text, WriteOptions,
 };

@@ -94,6 +94,23 @@ impl Location {
         }
     }
 
+    /// The files on the file system, sorted by path, with their sizes in bytes.
+    ///
+    /// # Errors
+    /// There are none, they cannot be looked at, or the location is in an object store.
+    pub fn local_files(&self) -> Result<Vec<(PathBuf, u64)>> {
+        match &self.kind {
+            Kind::Local { path, own_disk: false } => {
+                let found = list_local(path, &self.text, &|_| true)?;
+                Ok(found.into_iter().map(|file| (PathBuf::from(file.shown), file.size)).collect())
+            }
+            Kind::Local { .. } | Kind::Cloud { .. } => Err(Error::unsupported(format!(
+                "{}: text is read from file systems that all ranks see, not from object stores or each host's own disk",
+                self.text
+            ))),
+        }
+    }
+
     /// The files, sorted by key. `claims` tells a directory's files of the wanted format by their names; a directory
     /// without any of them is taken whole.
     pub(crate) async fn list(

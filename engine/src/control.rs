@@ -344,7 +344,7 @@ pub(crate) fn is_echo(error: &Error, cause: Option<&Error>) -> bool {
     torn || error.message().contains(cause.message())
 }
 
-pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(text), _) => text,
         (None, Some(text)) => text,

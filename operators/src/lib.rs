@@ -13,6 +13,7 @@ pub mod batch_call;
 pub mod checked_sum;
 pub mod contract;
 pub mod contract_rows;
+pub mod dataset;
 #[cfg(feature = "datafusion")]
 pub mod errors;
 pub mod expr;

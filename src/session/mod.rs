@@ -74,6 +74,8 @@ struct Inner {
     array_bytes_sent: AtomicU64,
     /// Graphs that were kept.
     graphs: AtomicU64,
+    /// Steps of datasets.
+    dataset_steps: AtomicU64,
     /// Nanoseconds spent planning, over all statements and actions.
     planning: AtomicU64,
     /// Actions so far; held while one runs, so that actions run one after the other.
@@ -111,12 +113,20 @@ struct Options {
 }
 
 impl Session {
-    /// A session with defaults: all cores this process may use, no memory limit, the ranks it was started with.
+    /// A session with defaults: all cores this process may use, no memory limit, the ranks it was started with. Where it was started
+    /// alone, `$BIREME_LOCAL_RANKS` says on how many ranks within this process it runs, which is for trying a program out.
     ///
     /// # Errors
-    /// As [`SessionBuilder::build`].
+    /// That is no number; and as [`SessionBuilder::build`].
     pub fn new() -> Result<Self> {
-        Self::builder().build()
+        let builder = Self::builder();
+        match std::env::var("BIREME_LOCAL_RANKS").ok().filter(|ranks| !ranks.is_empty()) {
+            Some(ranks) => match ranks.parse() {
+                Ok(ranks) => builder.local_ranks(ranks).build(),
+                Err(_) => Err(Error::user(format!("BIREME_LOCAL_RANKS is {ranks:?}, and a number of ranks is wanted"))),
+            },
+            None => builder.build(),
+        }
     }
 
     /// A session on the ranks of a communicator of a program that uses MPI itself: Bireme is a guest there.

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// For each crate, the crates of ours it may depend on.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
+    ("bireme-derive", &[]),
     ("bireme-engine", &[]),
     ("bireme-operators", &["bireme-engine"]),
     ("bireme-connectors", &["bireme-engine"]),
     ("bireme-planner", &["bireme-engine", "bireme-operators"]),
-    ("bireme", &["bireme-engine", "bireme-operators", "bireme-connectors", "bireme-planner"]),
+    ("bireme", &["bireme-derive", "bireme-engine", "bireme-operators", "bireme-connectors", "bireme-planner"]),
     ("bireme-cli", &["bireme"]),
     ("bireme-bench", &["bireme"]),
     ("bireme-tests", &["bireme"]),

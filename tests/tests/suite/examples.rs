@@ -62,3 +62,35 @@ fn arrays() {
         assert_eq!(String::from_utf8_lossy(&ended.stdout), said, "{name}");
     }
 }
+
+/// Programs over typed datasets, on one rank and on three.
+#[test]
+fn datasets() {
+    for ranks in ["1", "3"] {
+        for (name, said) in [
+            ("inverted_index", "galley: 1 3\noar: 1 2 3\nrower: 2\nship: 2 3\n"),
+            ("sessions", "2000 visits, 298 visitors, 910 sessions\n"),
+        ] {
+            let ended = Command::new(example(name)).env("BIREME_LOCAL_RANKS", ranks).output().unwrap();
+            assert!(ended.status.success(), "{name}: {}", String::from_utf8_lossy(&ended.stderr));
+            assert_eq!(String::from_utf8_lossy(&ended.stdout), said, "{name} on {ranks} ranks");
+        }
+        let scratch = tempfile::tempdir().unwrap();
+        std::fs::create_dir(scratch.path().join("books")).unwrap();
+        std::fs::write(scratch.path().join("books/a.txt"), "to be or not\nTo be\n").unwrap();
+        std::fs::write(scratch.path().join("books/b.txt"), "be a galley").unwrap();
+        let mut program = Command::new(example("word_count"));
+        let ended = program.current_dir(scratch.path()).env("BIREME_LOCAL_RANKS", ranks).output().unwrap();
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        let files = std::fs::read_dir(scratch.path().join("counts")).unwrap().map(|file| file.unwrap().path());
+        let mut files = files.collect::<Vec<_>>();
+        files.sort();
+        let lines = files.iter().flat_map(|file| {
+            let text = std::fs::read_to_string(file).unwrap();
+            text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+        });
+        let lines = lines.collect::<Vec<_>>();
+        assert_eq!(lines[..2], ["be,3", "to,2"], "{lines:?}");
+        assert_eq!(lines.len(), 6, "{lines:?}");
+    }
+}

@@ -11,6 +11,7 @@ mod analyze;
 mod arrays;
 mod arrows;
 mod contractions;
+mod datasets;
 mod devices;
 mod effects;
 mod einsum;

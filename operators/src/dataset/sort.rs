@@ -1,0 +1,265 @@
+//! Sorting by a key, over all partitions.
+//!
+//! ```text
+//!   stash    records as they come, some of them as a sample ──► all ranks know all samples
+//!   spread   the samples' quantiles cut the keys into 256 ranges; each record goes to its range
+//!   read     a range is sorted when it is read: ranges in order are all records in order
+//! ```
+//!
+//! Sample sort (W. D. Frazer, A. C. McKellar: Samplesort, JACM 17 (1970)): with `s` samples for each of `r` ranges none is larger than
+//! `(1 + ε) n / r` but with a probability that falls exponentially in `s ε²`. Records of equal keys are of one range, in any order.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use bireme_engine::error::Result;
+use parking_lot::Mutex;
+
+use super::buckets::{BUCKETS, BucketExchange, Buckets, Outbox, buckets_of};
+use super::chain::{Chain, Flow, Needs, mixed};
+use super::combine::bucket_parts;
+use super::record::{Batches, Record};
+use super::run::{ON, Part, Parts, Run, for_parts};
+use super::work::{Exchanged, Work, message, message_schema, records_of};
+
+/// Samples that a partition gives, at most.
+const SAMPLES: usize = 1 << 10;
+
+/// Records in the order of a key.
+pub struct Sorted<P, F> {
+    inner: Arc<Inner<P, F>>,
+}
+
+impl<P, F> Clone for Sorted<P, F> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+struct Inner<P, F> {
+    /// Under this number the ranges lie in a run, and behind it what they are made of.
+    node: u64,
+    parent: P,
+    key: F,
+}
+
+/// How many numbers a sort takes.
+pub const SORT_NODES: u64 = 3;
+
+/// Records that stand for all, of all ranks.
+struct Samples<T>(Mutex<Vec<T>>);
+
+impl<P, K, F> Sorted<P, F>
+where
+    P: Chain<Item: Record>,
+    K: Ord + Send + Sync,
+    F: Fn(&P::Item) -> K + Send + Sync + 'static,
+{
+    /// Sorts a chain by a key; `node` and the next [`SORT_NODES`] - 1 numbers are this step's among those of the program.
+    pub fn new(node: u64, parent: P, key: F) -> Self {
+        Self { inner: Arc::new(Inner { node, parent, key }) }
+    }
+}
+
+impl<P, F> Inner<P, F> {
+    fn stash_node(&self) -> u64 {
+        self.node + 1
+    }
+
+    fn samples_node(&self) -> u64 {
+        self.node + 2
+    }
+
+    /// Keeps all records, in loads that any worker may take up again, and samples of them.
+    fn stash(&self, run: &Run) -> Result<()>
+    where
+        P: Chain<Item: Record>,
+        F: Sync,
+    {
+        let stash = Arc::new(Buckets::<P::Item>::new(run, 1));
+        run.put(self.stash_node(), Arc::clone(&stash));
+        let samples = Arc::new(Samples::<P::Item>(Mutex::default()));
+        run.put(self.samples_node(), Arc::clone(&samples));
+        let next = AtomicUsize::new(0);
+        let part = |out: &mut Outbox<P::Item>, number: u64, part: &Part<'_>| {
+            let mut failure = None;
+            // A reservoir: the first ones, then each next one in place of another with falling probability (Vitter's algorithm R).
+            let (mut mine, mut seen) = (Batches::<P::Item>::default(), 0_u64);
+            let mut keep = 0_u64;
+            let _end = self.parent.drive(part, &mut |record| {
+                if seen == keep {
+                    mine.push(&record);
+                    // Distances grow with what has been seen: about `SAMPLES` · ln of it are kept.
+                    keep += 1 + mixed(seen ^ mixed(number)) % (1 + 2 * seen / SAMPLES as u64);
+                }
+                seen += 1;
+                let bucket = next.fetch_add(usize::from(seen % 1024 == 0), Ordering::Relaxed) % BUCKETS;
+                match out.push(run, &stash, bucket, record) {
+                    Ok(()) => ON,
+                    Err(error) => {
+                        failure = Some(error);
+                        Flow::Break(())
+                    }
+                }
+            })?;
+            if mine.rows() > 0 {
+                samples.0.lock().extend(Batches::<P::Item>::read(&mine.finish()?)?);
+            }
+            failure.map_or(Ok(()), Err)
+        };
+        let stage = format!("sort_by s{}", self.node);
+        for_parts(&self.parent, run, &stage, || Ok(Outbox::default()), part, |mut out| out.finish(run, &stash))
+    }
+
+    /// Brings each record to its range.
+    fn spread<K>(&self, run: &Run, readers: usize) -> Result<()>
+    where
+        P: Chain<Item: Record>,
+        K: Ord + Send + Sync,
+        F: Fn(&P::Item) -> K + Send + Sync + 'static,
+    {
+        let ranges = Arc::new(Buckets::<P::Item>::new(run, readers));
+        run.put(self.node, Arc::clone(&ranges));
+        let stash = run.get::<Buckets<P::Item>>(self.stash_node())?;
+        let samples = run.get::<Samples<P::Item>>(self.samples_node())?;
+        let mut samples = std::mem::take(&mut *samples.0.lock());
+        samples.sort_by_cached_key(|record| (self.key)(record));
+        // The first record of each range but the first.
+        let count = samples.len();
+        let borders = (1..BUCKETS).filter_map(|range| samples.get(range * count / BUCKETS));
+        let borders = borders.map(|record| (self.key)(record)).collect::<Vec<_>>();
+        let next = AtomicUsize::new(0);
+        let failure = Mutex::new(None);
+        let worker = || -> Result<()> {
+            let mut out = Outbox::default();
+            loop {
+                let bucket = next.fetch_add(1, Ordering::Relaxed);
+                if bucket >= BUCKETS {
+                    return out.finish(run, &ranges);
+                }
+                run.cancel.check()?;
+                stash.read(bucket, |record| {
+                    let key = (self.key)(&record);
+                    let range = borders.partition_point(|border| *border <= key);
+                    out.push(run, &ranges, range, record)
+                })?;
+            }
+        };
+        let guarded = |_: &rayon::Scope<'_>| {
+            if let Err(error) = super::run::caught("sort_by", worker) {
+                next.store(BUCKETS, Ordering::Relaxed);
+                failure.lock().get_or_insert(error);
+            }
+        };
+        rayon::scope(|scope| (0..rayon::current_num_threads()).for_each(|_| scope.spawn(guarded)));
+        failure.into_inner().map_or(Ok(()), Err)
+    }
+}
+
+impl<P, K, F> Chain for Sorted<P, F>
+where
+    P: Chain<Item: Record>,
+    K: Ord + Send + Sync,
+    F: Fn(&P::Item) -> K + Send + Sync + 'static,
+{
+    type Item = P::Item;
+
+    fn parts(&self, run: &Run) -> Result<Parts> {
+        Ok(bucket_parts(run))
+    }
+
+    fn drive(&self, part: &Part<'_>, sink: &mut impl FnMut(P::Item) -> Flow) -> Result<Flow> {
+        let run = part.run;
+        let range = buckets_of(run.rank, run.ranks).start + part.place;
+        let mut records = Vec::new();
+        run.get::<Buckets<P::Item>>(self.inner.node)?.read(range, |record| {
+            records.push(record);
+            Ok(())
+        })?;
+        records.sort_by(|a, b| (self.inner.key)(a).cmp(&(self.inner.key)(b)));
+        for record in records {
+            part.next()?;
+            if sink(record).is_break() {
+                return Ok(Flow::Break(()));
+            }
+        }
+        Ok(ON)
+    }
+
+    fn needs(&self, needs: &mut Needs) {
+        let inner = &self.inner;
+        needs.add(inner.node, |needs, readers| {
+            let here = Arc::clone(inner);
+            needs.add(inner.stash_node(), |needs, _| {
+                inner.parent.needs(needs);
+                let mut lines = Vec::new();
+                inner.parent.describe(&mut lines);
+                lines.push("sample keys".into());
+                Work {
+                    lines,
+                    run: Arc::new(move |run| here.stash(run)),
+                    exchanged: Some(Arc::new(SampleExchange::<P::Item>::new(inner.samples_node()))),
+                }
+            });
+            let here = Arc::clone(inner);
+            Work {
+                lines: vec!["spread over ranges of keys".into()],
+                run: Arc::new(move |run| here.spread(run, readers.get())),
+                exchanged: Some(Arc::new(BucketExchange::<P::Item>::new(inner.node, "range of keys"))),
+            }
+        });
+    }
+
+    fn describe(&self, lines: &mut Vec<String>) {
+        lines.push("sort ranges".into());
+    }
+}
+
+/// Every rank gives its samples to all others.
+struct SampleExchange<T> {
+    node: u64,
+    schema: SchemaRef,
+    records: std::marker::PhantomData<fn() -> T>,
+}
+
+impl<T: Record> SampleExchange<T> {
+    fn new(node: u64) -> Self {
+        Self { node, schema: message_schema::<T>(), records: std::marker::PhantomData }
+    }
+}
+
+impl<T: Record> Exchanged for SampleExchange<T> {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn describe(&self) -> String {
+        "samples to all".into()
+    }
+
+    fn groups(&self, run: &Run) -> usize {
+        usize::from(run.ranks > 1)
+    }
+
+    fn messages(&self, run: &Run, _: usize) -> Result<Vec<RecordBatch>> {
+        let samples = run.get::<Samples<T>>(self.node)?;
+        let mut columns = Batches::<T>::default();
+        samples.0.lock().iter().for_each(|record| columns.push(record));
+        if columns.rows() == 0 {
+            return Ok(Vec::new());
+        }
+        let columns = columns.finish()?;
+        let others = (0..run.ranks).filter(|&rank| rank != run.rank);
+        others.map(|rank| message(&self.schema, rank, 0, &columns)).collect()
+    }
+
+    fn take(&self, run: &Run, batch: &RecordBatch) -> Result<()> {
+        let samples = run.get::<Samples<T>>(self.node)?;
+        for (_, columns) in records_of::<T>(batch)? {
+            samples.0.lock().extend(Batches::<T>::read(&columns)?);
+        }
+        Ok(())
+    }
+}
