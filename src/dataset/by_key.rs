@@ -1,4 +1,5 @@
 //! Steps over pairs: by key.
+#![allow(clippy::type_complexity, reason = "types are those of loops, and of what co-groups have")]
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -11,7 +12,6 @@ use super::Dataset;
 
 impl<K: Send + 'static, V: Send + 'static, C: Chain<Item = (K, V)>> Dataset<(K, V), C> {
     /// Another value for each, under the same key.
-    #[allow(clippy::type_complexity, reason = "the type is that of the loop")]
     pub fn map_values<W: Send + 'static, F: Fn(V) -> W + Send + Sync + 'static>(
         self,
         f: F,
@@ -20,13 +20,11 @@ impl<K: Send + 'static, V: Send + 'static, C: Chain<Item = (K, V)>> Dataset<(K, 
     }
 
     /// The keys.
-    #[allow(clippy::type_complexity, reason = "the type is that of the loop")]
     pub fn keys(self) -> Dataset<K, Map<Arc<C>, impl Fn((K, V)) -> K + Send + Sync + 'static>> {
         self.map(|(key, _)| key)
     }
 
     /// The values.
-    #[allow(clippy::type_complexity, reason = "the type is that of the loop")]
     pub fn values(self) -> Dataset<V, Map<Arc<C>, impl Fn((K, V)) -> V + Send + Sync + 'static>> {
         self.map(|(_, value)| value)
     }

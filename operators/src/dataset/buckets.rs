@@ -153,7 +153,7 @@ impl<T: Record> Buckets<T> {
                         Batches::<T>::read(&columns)?.try_for_each(&mut sink)?;
                         self.memory.shrink(bytes);
                     }
-                    Load::OnDisk(slot) => Batches::<T>::read(&self.from_disk(slot)?)?.try_for_each(&mut sink)?,
+                    Load::OnDisk(slot) => Batches::<T>::read(&self.spilled_columns(slot)?)?.try_for_each(&mut sink)?,
                 }
             }
             return Ok(());
@@ -170,13 +170,13 @@ impl<T: Record> Buckets<T> {
                     }
                 }
                 Load::Columns(columns, _) => Batches::<T>::read(columns)?.try_for_each(&mut sink)?,
-                Load::OnDisk(slot) => Batches::<T>::read(&self.from_disk(*slot)?)?.try_for_each(&mut sink)?,
+                Load::OnDisk(slot) => Batches::<T>::read(&self.spilled_columns(*slot)?)?.try_for_each(&mut sink)?,
             }
         }
         Ok(())
     }
 
-    fn from_disk(&self, slot: Slot) -> Result<RecordBatch> {
+    fn spilled_columns(&self, slot: Slot) -> Result<RecordBatch> {
         let disk = self.disk.lock();
         disk.as_ref().ok_or_else(|| Error::internal("a load on no disk"))?.read(slot)
     }

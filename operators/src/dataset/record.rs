@@ -130,7 +130,7 @@ impl<T: Record> Batches<T> {
     /// Always a bug: the columns do not fit each other.
     pub fn finish(&mut self) -> Result<RecordBatch> {
         self.rows = 0;
-        Ok(batch(schema::<T>(), T::finish(&mut self.builder))?)
+        batch(schema::<T>(), T::finish(&mut self.builder))
     }
 
     /// The records of a batch. Structs find their fields by name, tuples by place.

@@ -98,7 +98,7 @@ impl Part<'_> {
     pub fn next(&self) -> Result<()> {
         let records = self.records.get() + 1;
         self.records.set(records);
-        if records % CHECK == 0 { self.run.cancel.check() } else { Ok(()) }
+        if records.is_multiple_of(CHECK) { self.run.cancel.check() } else { Ok(()) }
     }
 
     /// Records of the source so far.

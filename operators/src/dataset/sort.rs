@@ -95,7 +95,7 @@ impl<P, F> Inner<P, F> {
                     keep += 1 + mixed(seen ^ mixed(number)) % (1 + 2 * seen / SAMPLES as u64);
                 }
                 seen += 1;
-                let bucket = next.fetch_add(usize::from(seen % 1024 == 0), Ordering::Relaxed) % BUCKETS;
+                let bucket = next.fetch_add(usize::from(seen.is_multiple_of(1024)), Ordering::Relaxed) % BUCKETS;
                 match out.push(run, &stash, bucket, record) {
                     Ok(()) => ON,
                     Err(error) => {
@@ -178,7 +178,7 @@ where
             records.push(record);
             Ok(())
         })?;
-        records.sort_by(|a, b| (self.inner.key)(a).cmp(&(self.inner.key)(b)));
+        records.sort_by_key(|record| (self.inner.key)(record));
         for record in records {
             part.next()?;
             if sink(record).is_break() {

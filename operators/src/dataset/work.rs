@@ -20,13 +20,16 @@ use futures::future::BoxFuture;
 use super::record::{Record, schema};
 use super::run::Run;
 
+/// What a rank does in a stage.
+pub type Share = dyn Fn(&Run) -> Result<()> + Send + Sync;
+
 /// What ranks do in a stage.
 #[derive(Clone)]
 pub struct Work {
     /// What EXPLAIN says of it, a line a step.
     pub lines: Vec<String>,
     /// Runs a rank's part, in the pool of its workers.
-    pub run: Arc<dyn Fn(&Run) -> Result<()> + Send + Sync>,
+    pub run: Arc<Share>,
     /// What ranks give to each other when they are done.
     pub exchanged: Option<Arc<dyn Exchanged>>,
 }
