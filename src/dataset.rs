@@ -26,6 +26,7 @@ mod plan;
 use std::hash::Hash;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use bireme_derive::Record;
 pub use bireme_engine::error::Result;
@@ -66,6 +67,13 @@ impl<T, C> std::fmt::Debug for Dataset<T, C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Dataset<{}>", std::any::type_name::<T>())
     }
+}
+
+/// Numbers for steps that leave something to later stages: the first of so many. Alike on all ranks, since these make the same datasets, and
+/// different for datasets of two sessions.
+pub(crate) fn next_steps(count: u64) -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(count, Ordering::Relaxed)
 }
 
 impl Session {
@@ -154,8 +162,8 @@ impl<T: Send + 'static, C: Chain<Item = T>> Dataset<T, C> {
         self.then(|before| MapPartitions::new(before, f))
     }
 
-    /// Each record with a probability of `fraction`: the same ones for the same seed, whatever the number of ranks and threads. Behind
-    /// steps by key, whose records come in no order of their own, they are put in order for it.
+    /// Each record with a probability of `fraction`: of sources, and of keys with combined values, the same ones for the same seed, whatever
+    /// the number of ranks and threads. Behind `sort_by`, `repartition` and `partition_by` records have no place of their own among equals.
     pub fn sample(self, fraction: f64, seed: u64) -> Dataset<T, Sampled<Arc<C>>> {
         self.then(|before| Sampled::new(before, fraction, seed))
     }
@@ -177,7 +185,7 @@ impl<T: Send + 'static, C: Chain<Item = T>> Dataset<T, C> {
 
     /// Each record with its place among all, from 0. The dataset is read twice: once to count.
     pub fn zip_with_index(self) -> Dataset<(T, u64), Numbered<Arc<C>>> {
-        let node = self.session.next_dataset_steps(1);
+        let node = next_steps(1);
         self.then(|before| Numbered::new(node, before))
     }
 
@@ -194,7 +202,7 @@ impl<T: Record, C: Chain<Item = T>> Dataset<T, C> {
         K: Ord + Send + Sync + 'static,
         F: Fn(&T) -> K + Send + Sync + 'static,
     {
-        let node = self.session.next_dataset_steps(SORT_NODES);
+        let node = next_steps(SORT_NODES);
         self.then(|before| Any::new(Sorted::new(node, before, key)))
     }
 
@@ -215,7 +223,7 @@ impl<T: Record, C: Chain<Item = T>> Dataset<T, C> {
     }
 
     fn placed(self, parts: usize, f: impl Fn(&T, u64, u64) -> usize + Send + Sync + 'static) -> Result<Dataset<T>> {
-        let node = self.session.next_dataset_steps(1);
+        let node = next_steps(1);
         let session = self.session.clone();
         Ok(Dataset::new(&session, Any::new(Placed::new(node, self.chain, parts, f)?)))
     }
@@ -225,7 +233,7 @@ impl<T: Record, C: Chain<Item = T>> Dataset<T, C> {
     where
         T: Hash + Eq,
     {
-        let node = self.session.next_dataset_steps(1);
+        let node = next_steps(1);
         let once = ByThree(|()| (), |(), ()| (), |(), ()| ());
         let pairs = self.map(|record| (record, ()));
         let once = pairs.then(|before| Combined::new(node, "distinct", before, once));

@@ -32,10 +32,13 @@ fn implementation(input: &DeriveInput) -> Result<Tokens, Error> {
         return Err(Error::new_spanned(&input.ident, "a record has a field at least: a table has a column"));
     }
     let columns = fields.named.iter().map(column_name).collect::<Result<Vec<_>, Error>>()?;
+    if let Some(twice) = columns.iter().enumerate().find(|(at, name)| columns[..*at].contains(name)) {
+        return Err(Error::new_spanned(&input.ident, format!("two fields are the column `{}`", twice.1)));
+    }
     let names = fields.named.iter().filter_map(|field| field.ident.clone()).collect::<Vec<_>>();
     let types = fields.named.iter().map(|field| field.ty.clone()).collect::<Vec<_>>();
     let (ident, visibility) = (&input.ident, &input.vis);
-    let (builder, reader) = (format_ident!("{ident}Builder"), format_ident!("{ident}Columns"));
+    let (builder, reader) = (format_ident!("__Bireme{ident}Builder"), format_ident!("__Bireme{ident}Columns"));
     let mut generics = input.generics.clone();
     for parameter in input.generics.type_params() {
         let parameter = &parameter.ident;
@@ -45,12 +48,13 @@ fn implementation(input: &DeriveInput) -> Result<Tokens, Error> {
     Ok(quote! {
         const _: () = {
             use ::bireme::dataset::Record as _BiremeRecord;
-            use ::bireme::dataset::support;
 
+            #[allow(non_camel_case_types)]
             #visibility struct #builder #impl_generics #where_clause {
                 #(#names: <#types as _BiremeRecord>::Builder,)*
             }
 
+            #[allow(non_camel_case_types)]
             #visibility struct #reader #impl_generics #where_clause {
                 #(#names: <#types as _BiremeRecord>::Column,)*
             }
@@ -65,8 +69,8 @@ fn implementation(input: &DeriveInput) -> Result<Tokens, Error> {
                 type Builder = #builder #type_generics;
                 type Column = #reader #type_generics;
 
-                fn data_type() -> support::DataType {
-                    support::DataType::Struct(support::Fields::from(vec![#(support::field::<#types>(#columns),)*]))
+                fn data_type() -> ::bireme::dataset::support::DataType {
+                    ::bireme::dataset::support::DataType::Struct(::bireme::dataset::support::Fields::from(::std::vec![#(::bireme::dataset::support::field::<#types>(#columns),)*]))
                 }
 
                 fn put(&self, builder: &mut Self::Builder) {
@@ -77,16 +81,16 @@ fn implementation(input: &DeriveInput) -> Result<Tokens, Error> {
                     #(<#types as _BiremeRecord>::put_nothing(&mut builder.#names);)*
                 }
 
-                fn finish(builder: &mut Self::Builder) -> support::ArrayRef {
-                    support::structure(
+                fn finish(builder: &mut Self::Builder) -> ::bireme::dataset::support::ArrayRef {
+                    ::bireme::dataset::support::structure(
                         <Self as _BiremeRecord>::data_type(),
-                        vec![#(<#types as _BiremeRecord>::finish(&mut builder.#names),)*],
+                        ::std::vec![#(<#types as _BiremeRecord>::finish(&mut builder.#names),)*],
                     )
                 }
 
-                fn column(name: &str, array: &support::ArrayRef) -> support::Result<Self::Column> {
-                    let fields = support::struct_column(name, array)?;
-                    Ok(#reader { #(#names: support::field_column::<#types>(fields, #columns)?,)* })
+                fn column(name: &str, array: &::bireme::dataset::support::ArrayRef) -> ::bireme::dataset::support::Result<Self::Column> {
+                    let fields = ::bireme::dataset::support::struct_column(name, array)?;
+                    Ok(#reader { #(#names: ::bireme::dataset::support::field_column::<#types>(fields, #columns)?,)* })
                 }
 
                 fn get(column: &Self::Column, row: usize) -> Self {

@@ -32,7 +32,7 @@ pub use chain::{
 pub use combine::{Both, ByThree, Combine, Combined, Grouped, Reduced, Side};
 pub use number::Numbered;
 pub use place::Placed;
-pub use record::{Batches, Parts as TextParts, Record, Records, Text, TextColumn, Words, schema, support};
+pub use record::{Batches, Parts as TextParts, Record, Records, Text, TextColumn, Words, in_batches, schema, support};
 pub use run::{Part, Parts, Run, for_parts};
 pub use sort::{SORT_NODES, Sorted};
 pub use sources::{Held, Lines, Split, Values, WholeFiles};

@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use bireme_engine::error::{Error, Result};
-use bireme_operators::dataset::{Batches, Chain, Part, Record, schema};
+use bireme_operators::dataset::{Batches, Chain, Part, Record, in_batches, schema};
 
 use super::Dataset;
 use super::plan::Made;
@@ -71,7 +71,14 @@ impl<T: Record, C: Chain<Item = T>> Dataset<T, C> {
     /// # Errors
     /// As [`Dataset::count`].
     pub fn collect(&self) -> Result<Vec<T>> {
-        let made = self.run("collect", |chain, _, part| all_of(chain, part))?;
+        let made = self.run("collect", |chain, _, part| {
+            let mut records = Vec::new();
+            let _end = chain.drive(part, &mut |record| {
+                records.push(record.detached());
+                ControlFlow::Continue(())
+            })?;
+            Ok(records)
+        })?;
         self.gathered(made)
     }
 
@@ -88,7 +95,7 @@ impl<T: Record, C: Chain<Item = T>> Dataset<T, C> {
                 return Ok(records);
             }
             let _end = chain.drive(part, &mut |record| {
-                records.push(record);
+                records.push(record.detached());
                 if records.len() < n { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             })?;
             known.found(number, records.len() as u64);
@@ -120,7 +127,7 @@ impl<T: Record, C: Chain<Item = T>> Dataset<T, C> {
             let _end = chain.drive(part, &mut |record| {
                 so_far = Some(match so_far.take() {
                     Some(so_far) => here(so_far, record),
-                    None => record,
+                    None => record.detached(),
                 });
                 ControlFlow::Continue(())
             })?;
@@ -153,7 +160,7 @@ impl<T: Record, C: Chain<Item = T>> Dataset<T, C> {
         let made = self.run("top", move |chain, _, part| {
             let mut best = Vec::new();
             let _end = chain.drive(part, &mut |record| {
-                best.push(record);
+                best.push(record.detached());
                 // Cut now and then: each record is moved a few times at most.
                 if best.len() >= 2 * n.max(512) {
                     keep_largest(&mut best, n, here.as_ref());
@@ -174,15 +181,15 @@ impl<T, C> Dataset<T, C> {
     fn gathered<R: Record>(&self, made: Vec<Made<Vec<R>>>) -> Result<Vec<R>> {
         let mut parts = made.into_iter().flatten().collect::<Vec<_>>();
         if self.session.local_ranks().len() < self.session.ranks() {
-            let mut own = Vec::with_capacity(parts.len());
-            for (number, records) in parts {
-                if !records.is_empty() {
-                    own.push((number, encoded(&records)?));
-                }
-            }
+            let some = parts.iter().filter(|(_, records)| !records.is_empty());
+            let own = some.map(|(number, records)| Ok((*number, encoded(records)?))).collect::<Result<Vec<_>>>();
+            // All ranks or none go on.
+            let all = self.session.on_all_ranks("gathering records", &own)?;
             parts = Vec::new();
-            for (number, bytes) in self.session.on_all_ranks("gathering records", &own)?.into_iter().flatten() {
-                parts.push((number, decoded(&bytes)?));
+            for of_rank in all {
+                for (number, bytes) in of_rank? {
+                    parts.push((number, decoded(&bytes)?));
+                }
             }
         }
         parts.sort_by_key(|(number, _)| *number);
@@ -221,17 +228,22 @@ pub(super) fn all_of<C: Chain>(chain: &C, part: &Part<'_>) -> Result<Vec<C::Item
     Ok(records)
 }
 
-/// Records as a batch.
-pub(super) fn batch_of<T: Record>(records: &[T]) -> Result<RecordBatch> {
-    let mut columns = Batches::<T>::default();
-    records.iter().for_each(|record| columns.push(record));
-    columns.finish()
+/// Records as batches.
+pub(super) fn batches_of<T: Record>(records: &[T]) -> Result<Vec<RecordBatch>> {
+    let mut batches = Vec::new();
+    in_batches(records, |batch| {
+        batches.push(batch);
+        Ok(())
+    })?;
+    Ok(batches)
 }
 
 fn encoded<T: Record>(records: &[T]) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut writer = StreamWriter::try_new(&mut bytes, &schema::<T>())?;
-    writer.write(&batch_of(records)?)?;
+    for batch in batches_of(records)? {
+        writer.write(&batch)?;
+    }
     writer.finish()?;
     drop(writer);
     Ok(bytes)

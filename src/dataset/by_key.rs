@@ -8,7 +8,7 @@ use bireme_operators::dataset::{
     Any, Both, ByThree, Chain, Combine, Combined, Grouped, Map, Record, Reduced, Side, Union,
 };
 
-use super::Dataset;
+use super::{Dataset, next_steps};
 
 impl<K: Send + 'static, V: Send + 'static, C: Chain<Item = (K, V)>> Dataset<(K, V), C> {
     /// Another value for each, under the same key.
@@ -32,7 +32,7 @@ impl<K: Send + 'static, V: Send + 'static, C: Chain<Item = (K, V)>> Dataset<(K, 
 
 impl<K: Record + Hash + Eq, V: Send + 'static, C: Chain<Item = (K, V)>> Dataset<(K, V), C> {
     fn combined<A: Record>(self, name: &'static str, combine: impl Combine<V, A>) -> Dataset<(K, A)> {
-        let node = self.session.next_dataset_steps(1);
+        let node = next_steps(1);
         self.then(|before| Any::new(Combined::new(node, name, before, combine)))
     }
 
@@ -90,7 +90,7 @@ impl<K: Record + Hash + Eq, V: Send + 'static, C: Chain<Item = (K, V)>> Dataset<
     {
         let left = self.map(|(key, value)| (key, Side::<V, W>::Left(value)));
         let right = other.map(|(key, value)| (key, Side::<V, W>::Right(value)));
-        let node = left.session.next_dataset_steps(1);
+        let node = next_steps(1);
         let second = right.chain;
         left.then(|first| Any::new(Combined::new(node, "co_group", Union::new(first, second), Both)))
     }

@@ -8,10 +8,9 @@ use std::path::Path;
 use arrow::array::RecordBatch;
 use bireme_connectors::location::Location;
 use bireme_engine::error::{Error, Result};
-use bireme_operators::dataset::{Chain, Held, Lines, Record, Text, WholeFiles, schema};
+use bireme_operators::dataset::{Batches, Chain, Held, Lines, Record, Text, WholeFiles, schema};
 
 use super::Dataset;
-use super::actions::{all_of, batch_of};
 use crate::frame::DataFrame;
 use crate::session::Session;
 
@@ -53,7 +52,7 @@ pub(super) fn typed<T: Record>(frame: &DataFrame) -> Result<Dataset<T, Held<T>>>
     let session = frame.session().clone();
     // Columns that do not fit are found before the query runs.
     let none = RecordBatch::new_empty(frame.schema());
-    bireme_operators::dataset::Batches::<T>::read(&none)?;
+    Batches::<T>::read(&none)?;
     let batches = frame.collect_local()?;
     let counts = session.on_all_ranks("batches of records", &(batches.len() as u64))?;
     let local = session.local_ranks().len();
@@ -85,12 +84,30 @@ impl<T: Record, C: Chain<Item = T>> Dataset<T, C> {
     /// As [`Dataset::count`].
     pub fn to_dataframe(&self) -> Result<DataFrame> {
         let made = self.run("to_dataframe", |chain, _, part| {
-            let records = all_of(chain, part)?;
-            if records.is_empty() { Ok(None) } else { batch_of(&records).map(Some) }
+            let (mut batches, mut columns) = (Vec::new(), Batches::<T>::default());
+            let mut failure = None;
+            let _end = chain.drive(part, &mut |record| {
+                columns.push(&record);
+                if columns.is_full() {
+                    match columns.finish() {
+                        Ok(batch) => batches.push(batch),
+                        Err(error) => {
+                            failure = Some(error);
+                            return ControlFlow::Break(());
+                        }
+                    }
+                }
+                ControlFlow::Continue(())
+            })?;
+            failure.map_or(Ok(()), Err)?;
+            if columns.rows() > 0 {
+                batches.push(columns.finish()?);
+            }
+            Ok(batches)
         })?;
         let mut batches = made.into_iter().flatten().collect::<Vec<_>>();
         batches.sort_by_key(|(number, _)| *number);
-        let batches = batches.into_iter().filter_map(|(_, batch)| batch).collect();
+        let batches = batches.into_iter().flat_map(|(_, batches)| batches).collect();
         DataFrame::from_local_batches(&self.session, schema::<T>(), batches)
     }
 
@@ -120,13 +137,17 @@ impl<T: AsRef<str> + Send + 'static, C: Chain<Item = T>> Dataset<T, C> {
     pub fn write_text(&self, directory: &str) -> Result<u64> {
         let target = std::path::absolute(directory)?;
         let overwrites = self.session.overwrites();
-        self.session.decide_on_root("making a directory", || {
-            if target.exists() && overwrites {
-                std::fs::remove_dir_all(&target)?;
+        // Nothing is to be seen of it before all of it is there.
+        let hidden = self.session.decide_on_root("making a directory", || {
+            if target.exists() && !overwrites {
+                return Err(Error::user(format!("{} exists already: choose another directory", target.display())));
             }
-            std::fs::create_dir(&target).map_err(|error| failed("making the directory", &target, error))
+            let name = target.file_name().unwrap_or_default().to_string_lossy();
+            let hidden = target.with_file_name(format!(".{name}.{}.unfinished", std::process::id()));
+            std::fs::create_dir(&hidden).map_err(|error| failed("making the directory", &hidden, error))?;
+            Ok(hidden)
         })?;
-        let to = target.clone();
+        let to = hidden.clone();
         let made = self.run("write_text", move |chain, number, part| {
             let path = to.join(format!("part-{number:05}"));
             let (mut file, mut lines, mut failure) = (None, 0_u64, None);
@@ -153,19 +174,27 @@ impl<T: AsRef<str> + Send + 'static, C: Chain<Item = T>> Dataset<T, C> {
         });
         match lines {
             Ok((lines, _)) => {
-                let done = || File::create(target.join("_SUCCESS")).map(drop).map_err(Error::from);
-                self.session.decide_on_root("all lines are written", done)?;
+                self.session.decide_on_root("all lines are written", || publish(&hidden, &target))?;
                 Ok(lines)
             }
             Err(error) => {
-                // Half a result is none; what cannot be removed has no `_SUCCESS`.
+                // What cannot be removed is hidden, and has no `_SUCCESS`.
                 if self.session.is_root() {
-                    let _ = std::fs::remove_dir_all(&target);
+                    let _ = std::fs::remove_dir_all(&hidden);
                 }
                 Err(error)
             }
         }
     }
+}
+
+/// Brings a directory that is finished to its place.
+fn publish(hidden: &Path, target: &Path) -> Result<()> {
+    File::create(hidden.join("_SUCCESS")).map_err(|error| failed("finishing", hidden, error))?;
+    if target.exists() {
+        std::fs::remove_dir_all(target).map_err(|error| failed("replacing", target, error))?;
+    }
+    std::fs::rename(hidden, target).map_err(|error| failed("moving the result to", target, error))
 }
 
 fn write_line(file: &mut Option<BufWriter<File>>, path: &Path, line: &str) -> Result<()> {

@@ -126,7 +126,8 @@ fn act(rank: &Rank, action: u64, stages: Vec<Work>) -> Result<u64> {
 fn placed(rank: &Rank, stages: Vec<Work>) -> Result<PlacedPlan> {
     let workers = rank.workers().ok_or_else(|| Error::internal("a rank without workers"))?;
     let (ranks, context) = (rank.control.ranks(), &rank.context);
-    let (budget, cancel) = (context.budget.clone(), context.cancel.clone());
+    // Its own: stages end it when the action ends on another rank.
+    let (budget, cancel) = (context.budget.clone(), context.cancel.child());
     let here = Arc::new(Run::new(rank.number, ranks, budget, cancel, context.temp_dir.clone()));
     let mut graph = StageGraph::default();
     for mut work in stages {

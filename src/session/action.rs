@@ -122,11 +122,6 @@ impl Session {
         self.inner.graphs.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Numbers for steps of a dataset, alike on all ranks: the first of so many.
-    pub(crate) fn next_dataset_steps(&self, count: u64) -> u64 {
-        self.inner.dataset_steps.fetch_add(count, Ordering::Relaxed)
-    }
-
     /// Counts bytes of arrays' elements that went to other ranks.
     pub(crate) fn count_elements(&self, bytes: u64) {
         self.inner.array_bytes_sent.fetch_add(bytes, Ordering::Relaxed);

@@ -322,7 +322,6 @@ impl SessionBuilder {
             externals: Mutex::default(),
             tables: AtomicU64::new(0),
             graphs: AtomicU64::new(0),
-            dataset_steps: AtomicU64::new(0),
             array_plans: Mutex::default(),
             options: Options {
                 lanes: shape.lanes,

@@ -74,8 +74,6 @@ struct Inner {
     array_bytes_sent: AtomicU64,
     /// Graphs that were kept.
     graphs: AtomicU64,
-    /// Steps of datasets.
-    dataset_steps: AtomicU64,
     /// Nanoseconds spent planning, over all statements and actions.
     planning: AtomicU64,
     /// Actions so far; held while one runs, so that actions run one after the other.

@@ -26,6 +26,34 @@ struct Copied {
     device: Arc<Memory>,
 }
 
+/// How many copies of this process hold each allocation, of whichever device: ranks of a process have parts of the same ones.
+static HELD: Mutex<BTreeMap<usize, usize>> = Mutex::new(BTreeMap::new());
+
+impl Copied {
+    fn new(host: &Buffer, device: Arc<Memory>) -> Self {
+        *HELD.lock().entry(allocation(host)).or_default() += 1;
+        Self { host: host.clone(), device }
+    }
+
+    /// Whether nobody but copies holds what it is of.
+    fn is_alone(&self, held: &BTreeMap<usize, usize>) -> bool {
+        self.host.strong_count() <= held.get(&allocation(&self.host)).copied().unwrap_or(0)
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        let mut held = HELD.lock();
+        let allocation = allocation(&self.host);
+        if let Some(count) = held.get_mut(&allocation) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&allocation);
+            }
+        }
+    }
+}
+
 impl Copies {
     /// The copy of a buffer; counts what is uploaded for it.
     ///
@@ -45,17 +73,20 @@ impl Copies {
     pub fn keep(&self, data: &Buffer, memory: Arc<Memory>) {
         // Nothing has an address of its own.
         if !data.is_empty() {
-            self.known.lock().insert(address(data), Copied { host: data.clone(), device: memory });
+            self.known.lock().insert(address(data), Copied::new(data, memory));
         }
     }
 
     /// Lets go of copies of what nobody else on the host holds.
     pub fn forget(&self) {
+        // Those that are let go are dropped when the count of all is not locked any more.
         let mut known = self.known.lock();
-        // Views of one allocation are counted together, each of ours among them.
-        let mut ours = BTreeMap::<usize, usize>::new();
-        known.values().for_each(|copied| *ours.entry(allocation(copied)).or_default() += 1);
-        known.retain(|_, copied| copied.host.strong_count() > ours.get(&allocation(copied)).copied().unwrap_or(0));
+        let alone = {
+            let held = HELD.lock();
+            let alone = known.iter().filter(|(_, copied)| copied.is_alone(&held));
+            alone.map(|(address, _)| *address).collect::<Vec<_>>()
+        };
+        alone.iter().for_each(|address| drop(known.remove(address)));
     }
 
     /// Lets go of all copies; says whether there were some.
@@ -64,8 +95,8 @@ impl Copies {
     }
 }
 
-fn allocation(copied: &Copied) -> usize {
-    copied.host.data_ptr().as_ptr() as usize
+fn allocation(host: &Buffer) -> usize {
+    host.data_ptr().as_ptr() as usize
 }
 
 fn address(data: &Buffer) -> Address {

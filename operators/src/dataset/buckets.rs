@@ -20,15 +20,12 @@ use bireme_engine::spill::{Slot, SpillFile};
 use foldhash::quality::FixedState;
 use parking_lot::Mutex;
 
-use super::record::{Batches, Record, schema};
+use super::record::{Batches, Record, in_batches, schema};
 use super::run::Run;
 use super::work::{Exchanged, message, message_schema, records_of};
 
 /// How many buckets there are, whatever the number of ranks.
 pub const BUCKETS: usize = 256;
-
-/// Records of a batch that goes to disk or to another rank.
-const BATCH: usize = if cfg!(test) { 7 } else { 1 << 13 };
 
 /// The hash of a key: the same in all processes of a program.
 #[inline]
@@ -97,12 +94,7 @@ impl<T: Record> Buckets<T> {
             self.buckets[bucket].lock().push(Load::Records(records, bytes));
             return Ok(());
         }
-        for records in records.chunks(BATCH) {
-            let mut columns = Batches::<T>::default();
-            records.iter().for_each(|record| columns.push(record));
-            self.to_disk(run, bucket, &columns.finish()?)?;
-        }
-        Ok(())
+        in_batches(&records, |columns| self.to_disk(run, bucket, &columns))
     }
 
     /// Adds records in columns.
@@ -141,9 +133,12 @@ impl<T: Record> Buckets<T> {
     /// # Errors
     /// The disk fails; or as `sink`.
     pub fn read(&self, bucket: usize, mut sink: impl FnMut(T) -> Result<()>) -> Result<()> {
-        let last = self.reads[bucket].fetch_sub(1, Ordering::AcqRel) <= 1;
-        if last {
-            for load in std::mem::take(&mut *self.buckets[bucket].lock()) {
+        // Counted under the lock: whoever is the last one finds it as all before have left it.
+        let mut loads = self.buckets[bucket].lock();
+        if self.reads[bucket].fetch_sub(1, Ordering::AcqRel) <= 1 {
+            let taken = std::mem::take(&mut *loads);
+            drop(loads);
+            for load in taken {
                 match load {
                     Load::Records(records, bytes) => {
                         records.into_iter().try_for_each(&mut sink)?;
@@ -159,15 +154,10 @@ impl<T: Record> Buckets<T> {
             return Ok(());
         }
         // Others read it, too: they are copied by way of columns.
-        let loads = self.buckets[bucket].lock();
         for load in loads.iter() {
             match load {
                 Load::Records(records, _) => {
-                    for records in records.chunks(BATCH) {
-                        let mut columns = Batches::<T>::default();
-                        records.iter().for_each(|record| columns.push(record));
-                        Batches::<T>::read(&columns.finish()?)?.try_for_each(&mut sink)?;
-                    }
+                    in_batches(records, |columns| Batches::<T>::read(&columns)?.try_for_each(&mut sink))?;
                 }
                 Load::Columns(columns, _) => Batches::<T>::read(columns)?.try_for_each(&mut sink)?,
                 Load::OnDisk(slot) => Batches::<T>::read(&self.spilled_columns(*slot)?)?.try_for_each(&mut sink)?,
@@ -197,13 +187,18 @@ impl<T> Default for Outbox<T> {
 /// Records of a bucket that are handed over together.
 const TOGETHER: usize = if cfg!(test) { 5 } else { 1 << 10 };
 
+/// Bytes of them beside their own size.
+const TOGETHER_BYTES: usize = 64 << 10;
+
 impl<T: Record> Outbox<T> {
     #[inline]
     pub fn push(&mut self, run: &Run, to: &Buckets<T>, bucket: usize, record: T) -> Result<()> {
+        let record = record.detached();
         self.heap[bucket] += record.heap_bytes();
         let records = &mut self.records[bucket];
         records.push(record);
-        if records.len() < TOGETHER { Ok(()) } else { self.flush(run, to, bucket) }
+        let few = records.len() < TOGETHER && self.heap[bucket] < TOGETHER_BYTES;
+        if few { Ok(()) } else { self.flush(run, to, bucket) }
     }
 
     fn flush(&mut self, run: &Run, to: &Buckets<T>, bucket: usize) -> Result<()> {
@@ -259,7 +254,7 @@ impl<T: Record> Exchanged for BucketExchange<T> {
         let (mut messages, mut columns) = (Vec::new(), Batches::<T>::default());
         buckets.read(bucket, |record| {
             columns.push(&record);
-            if columns.rows() == BATCH {
+            if columns.is_full() {
                 messages.push(message(&self.schema, to, bucket, &columns.finish()?)?);
             }
             Ok(())

@@ -24,6 +24,9 @@ use super::work::Work;
 /// Keys of a worker's table; few in tests, so that tables overflow.
 const KEYS: usize = if cfg!(test) { 11 } else { 1 << 16 };
 
+/// Bytes that the values of a worker's table may have beside their own size.
+const HEAP: usize = if cfg!(test) { 1 << 10 } else { 32 << 20 };
+
 /// Records for a key below which combining does not pay.
 const WORTHWHILE: usize = 2;
 
@@ -142,11 +145,11 @@ impl<K: Record + Hash + Eq, C: Record, F> Scattering<'_, K, C, F> {
             return self.out.push(self.run, self.to, bucket_of(hash), pair);
         }
         self.records += 1;
-        match self.table.entry(hash, |(_, known, _)| *known == key, |(hash, ..)| *hash) {
+        match self.table.entry(hash, |(known, other, _)| *known == hash && *other == key, |(hash, ..)| *hash) {
             Entry::Occupied(mut there) => {
                 let slot = &mut there.get_mut().2;
                 *slot = slot.take().map(|so_far| self.combine.add(so_far, value));
-                return Ok(());
+                return if self.records.is_multiple_of(KEYS) { self.look_at_memory() } else { Ok(()) };
             }
             Entry::Vacant(free) => {
                 let key = key.detached();
@@ -160,6 +163,16 @@ impl<K: Record + Hash + Eq, C: Record, F> Scattering<'_, K, C, F> {
             self.empty()?;
         }
         Ok(())
+    }
+
+    /// Values that grow are handed on before they are large; `KEYS` records have come since the last look.
+    fn look_at_memory<V>(&mut self) -> Result<()>
+    where
+        F: Combine<V, C>,
+    {
+        let heap =
+            || self.table.iter().filter_map(|(.., combined)| combined.as_ref()).map(C::heap_bytes).sum::<usize>();
+        if !self.combine.shrinks() || heap() > HEAP { self.empty() } else { Ok(()) }
     }
 
     fn empty(&mut self) -> Result<()> {
@@ -198,7 +211,10 @@ where
         let mut table = HashTable::<(u64, K, Option<C>)>::new();
         run.get::<Buckets<(K, C)>>(self.inner.node)?.read(bucket, |(key, combined)| {
             let hash = hash_of(&key);
-            match table.entry(hash, |(_, known, _)| *known == key, |(hash, ..)| *hash) {
+            // Within a bucket the first byte is the same, of which a table would make its tags.
+            let place = hash.rotate_left(8);
+            let is_it = |(known, other, _): &(u64, K, Option<C>)| *known == hash && *other == key;
+            match table.entry(place, is_it, |(hash, ..)| hash.rotate_left(8)) {
                 Entry::Occupied(mut there) => {
                     let slot = &mut there.get_mut().2;
                     *slot = slot.take().map(|so_far| combine.join(so_far, combined));
@@ -284,12 +300,12 @@ impl<V: Record, F: Fn(V, V) -> V + Send + Sync + 'static> Combine<V, V> for Redu
 
     #[inline]
     fn add(&self, so_far: V, value: V) -> V {
-        (self.0)(so_far, value)
+        (self.0)(so_far, value).detached()
     }
 
     #[inline]
     fn join(&self, so_far: V, other: V) -> V {
-        (self.0)(so_far, other)
+        (self.0)(so_far, other).detached()
     }
 }
 

@@ -20,6 +20,10 @@ use arrow::compute::{CastOptions, can_cast_types, cast_with_options};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use bireme_engine::error::{Error, Result};
 
+/// What a batch has: of rows, and of bytes beside their own size.
+const BATCH_ROWS: usize = if cfg!(test) { 7 } else { 1 << 13 };
+const BATCH_BYTES: usize = 32 << 20;
+
 pub use text::{Parts, Text, TextColumn, Words};
 
 /// A type whose values can be a column. Structs derive it: `#[derive(Record)]`.
@@ -104,11 +108,12 @@ pub fn schema<T: Record>() -> SchemaRef {
 pub struct Batches<T: Record> {
     builder: T::Builder,
     rows: usize,
+    bytes: usize,
 }
 
 impl<T: Record> Default for Batches<T> {
     fn default() -> Self {
-        Self { builder: T::Builder::default(), rows: 0 }
+        Self { builder: T::Builder::default(), rows: 0, bytes: 0 }
     }
 }
 
@@ -117,6 +122,7 @@ impl<T: Record> Batches<T> {
     pub fn push(&mut self, record: &T) {
         record.put(&mut self.builder);
         self.rows += 1;
+        self.bytes += record.heap_bytes();
     }
 
     /// Records so far.
@@ -124,13 +130,19 @@ impl<T: Record> Batches<T> {
         self.rows
     }
 
+    /// Whether they are as many, or as large, as a batch should have.
+    pub fn is_full(&self) -> bool {
+        self.rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES
+    }
+
     /// All of them, in order.
     ///
     /// # Errors
-    /// Always a bug: the columns do not fit each other.
+    /// A text or a list is beyond 2 GiB.
     pub fn finish(&mut self) -> Result<RecordBatch> {
-        self.rows = 0;
-        batch(schema::<T>(), T::finish(&mut self.builder))
+        let rows = std::mem::take(&mut self.rows);
+        self.bytes = 0;
+        batch(schema::<T>(), T::finish(&mut self.builder), rows)
     }
 
     /// The records of a batch. Structs find their fields by name, tuples by place.
@@ -156,13 +168,36 @@ impl<T: Record> Batches<T> {
     }
 }
 
-fn batch(schema: SchemaRef, array: ArrayRef) -> Result<RecordBatch> {
+fn batch(schema: SchemaRef, array: ArrayRef, rows: usize) -> Result<RecordBatch> {
+    if array.len() != rows {
+        return Err(Error::resources(
+            "a record has a text or a list of more than 2 GiB, which no column holds: cut it into several records",
+        ));
+    }
     match array.as_any().downcast_ref::<StructArray>() {
         Some(fields) if schema.fields() == fields.fields() => {
             Ok(RecordBatch::try_new(schema, fields.columns().to_vec())?)
         }
         _ => Ok(RecordBatch::try_new(schema, vec![array])?),
     }
+}
+
+/// Hands out records in batches of a good size.
+///
+/// # Errors
+/// As [`Batches::finish`]; or as `each`.
+pub fn in_batches<'a, T: Record>(
+    records: impl IntoIterator<Item = &'a T>,
+    mut each: impl FnMut(RecordBatch) -> Result<()>,
+) -> Result<()> {
+    let mut columns = Batches::<T>::default();
+    for record in records {
+        columns.push(record);
+        if columns.is_full() {
+            each(columns.finish()?)?;
+        }
+    }
+    if columns.rows() > 0 { each(columns.finish()?) } else { Ok(()) }
 }
 
 /// The records of a batch, one after the other.
@@ -280,8 +315,16 @@ pub mod support {
     /// Columns of equal length as one.
     pub fn structure(data_type: DataType, columns: Vec<ArrayRef>) -> ArrayRef {
         match data_type {
-            DataType::Struct(fields) => Arc::new(StructArray::new(fields, columns, None)),
-            _ => Arc::new(NullArray::new(0)),
+            DataType::Struct(fields) => {
+                let structure = StructArray::try_new(fields, columns, None);
+                structure.map_or_else(|_| nothing(), |structure| Arc::new(structure) as ArrayRef)
+            }
+            _ => nothing(),
         }
+    }
+
+    /// What stands for values that no column holds: it has no rows.
+    pub(in crate::dataset) fn nothing() -> ArrayRef {
+        Arc::new(NullArray::new(0))
     }
 }

@@ -6,26 +6,28 @@
 //!   read     a range is sorted when it is read: ranges in order are all records in order
 //! ```
 //!
-//! Sample sort (W. D. Frazer, A. C. McKellar: Samplesort, JACM 17 (1970)): with `s` samples for each of `r` ranges none is larger than
-//! `(1 + ε) n / r` but with a probability that falls exponentially in `s ε²`. Records of equal keys are of one range, in any order.
+//! Sample sort (W. D. Frazer, A. C. McKellar: Samplesort, JACM 17 (1970)). A partition gives every k-th of its records, k doubling as it
+//! grows, so that it gives at most 256 of them; each counts for the k that it stands for. Records of equal keys are of one range, in any
+//! order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, UInt64Array};
+use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use bireme_engine::error::Result;
 use parking_lot::Mutex;
 
 use super::buckets::{BUCKETS, BucketExchange, Buckets, Outbox, buckets_of};
-use super::chain::{Chain, Flow, Needs, mixed};
+use super::chain::{Chain, Flow, Needs};
 use super::combine::bucket_parts;
 use super::record::{Batches, Record};
 use super::run::{ON, Part, Parts, Run, for_parts};
 use super::work::{Exchanged, Work, message, message_schema, records_of};
 
-/// Samples that a partition gives, at most.
-const SAMPLES: usize = 1 << 10;
+/// Samples that a partition gives, at least if it has so many records, and at most twice as many.
+const SAMPLES: usize = if cfg!(test) { 4 } else { 128 };
 
 /// Records in the order of a key.
 pub struct Sorted<P, F> {
@@ -48,8 +50,52 @@ struct Inner<P, F> {
 /// How many numbers a sort takes.
 pub const SORT_NODES: u64 = 3;
 
-/// Records that stand for all, of all ranks.
-struct Samples<T>(Mutex<Vec<T>>);
+/// Records that stand for all, of all ranks, and for how many each.
+struct Samples<T>(Mutex<Vec<(T, u64)>>);
+
+/// Every so many records of a partition.
+struct Thinned<T: Record> {
+    columns: Batches<T>,
+    kept: Option<RecordBatch>,
+    stride: u64,
+    next: u64,
+    seen: u64,
+}
+
+impl<T: Record> Thinned<T> {
+    fn new() -> Self {
+        Self { columns: Batches::default(), kept: None, stride: 1, next: 0, seen: 0 }
+    }
+
+    /// Looks at the next record.
+    #[inline]
+    fn see(&mut self, record: &T) -> Result<()> {
+        self.seen += 1;
+        if self.seen <= self.next {
+            return Ok(());
+        }
+        self.columns.push(record);
+        self.next += self.stride;
+        if self.kept.as_ref().map_or(0, RecordBatch::num_rows) + self.columns.rows() < 2 * SAMPLES {
+            return Ok(());
+        }
+        // Every second of them goes, and from now on it is left out.
+        let all = self.all()?;
+        let even = UInt64Array::from_iter_values((0..all.num_rows() as u64).step_by(2));
+        self.kept = Some(take_record_batch(&all, &even)?);
+        self.stride *= 2;
+        self.next = self.next.next_multiple_of(self.stride);
+        Ok(())
+    }
+
+    fn all(&mut self) -> Result<RecordBatch> {
+        let fresh = self.columns.finish()?;
+        Ok(match self.kept.take() {
+            Some(kept) => concat_batches(&fresh.schema(), [&kept, &fresh])?,
+            None => fresh,
+        })
+    }
+}
 
 impl<P, K, F> Sorted<P, F>
 where
@@ -82,21 +128,14 @@ impl<P, F> Inner<P, F> {
         run.put(self.stash_node(), Arc::clone(&stash));
         let samples = Arc::new(Samples::<P::Item>(Mutex::default()));
         run.put(self.samples_node(), Arc::clone(&samples));
-        let next = AtomicUsize::new(0);
         let part = |out: &mut Outbox<P::Item>, number: u64, part: &Part<'_>| {
             let mut failure = None;
-            // A reservoir: the first ones, then each next one in place of another with falling probability (Vitter's algorithm R).
-            let (mut mine, mut seen) = (Batches::<P::Item>::default(), 0_u64);
-            let mut keep = 0_u64;
+            let (mut mine, mut seen) = (Thinned::<P::Item>::new(), 0_u64);
             let _end = self.parent.drive(part, &mut |record| {
-                if seen == keep {
-                    mine.push(&record);
-                    // Distances grow with what has been seen: about `SAMPLES` · ln of it are kept.
-                    keep += 1 + mixed(seen ^ mixed(number)) % (1 + 2 * seen / SAMPLES as u64);
-                }
                 seen += 1;
-                let bucket = next.fetch_add(usize::from(seen.is_multiple_of(1024)), Ordering::Relaxed) % BUCKETS;
-                match out.push(run, &stash, bucket, record) {
+                // A worker changes buckets now and then, so that these are of like sizes.
+                let bucket = (number.wrapping_mul(31) + seen / 1024) as usize % BUCKETS;
+                match mine.see(&record).and_then(|()| out.push(run, &stash, bucket, record)) {
                     Ok(()) => ON,
                     Err(error) => {
                         failure = Some(error);
@@ -104,9 +143,8 @@ impl<P, F> Inner<P, F> {
                     }
                 }
             })?;
-            if mine.rows() > 0 {
-                samples.0.lock().extend(Batches::<P::Item>::read(&mine.finish()?)?);
-            }
+            let records = Batches::<P::Item>::read(&mine.all()?)?;
+            samples.0.lock().extend(records.map(|record| (record.detached(), mine.stride)));
             failure.map_or(Ok(()), Err)
         };
         let stage = format!("sort_by s{}", self.node);
@@ -125,11 +163,16 @@ impl<P, F> Inner<P, F> {
         let stash = run.get::<Buckets<P::Item>>(self.stash_node())?;
         let samples = run.get::<Samples<P::Item>>(self.samples_node())?;
         let mut samples = std::mem::take(&mut *samples.0.lock());
-        samples.sort_by_cached_key(|record| (self.key)(record));
-        // The first record of each range but the first.
-        let count = samples.len();
-        let borders = (1..BUCKETS).filter_map(|range| samples.get(range * count / BUCKETS));
-        let borders = borders.map(|record| (self.key)(record)).collect::<Vec<_>>();
+        samples.sort_by_cached_key(|(record, _)| (self.key)(record));
+        // The first key of each range but the first.
+        let all = samples.iter().map(|(_, stands_for)| stands_for).sum::<u64>();
+        let (mut borders, mut before) = (Vec::with_capacity(BUCKETS - 1), 0);
+        for (record, stands_for) in &samples {
+            while borders.len() < BUCKETS - 1 && before >= (borders.len() as u64 + 1) * all / BUCKETS as u64 {
+                borders.push((self.key)(record));
+            }
+            before += stands_for;
+        }
         let next = AtomicUsize::new(0);
         let failure = Mutex::new(None);
         let worker = || -> Result<()> {
@@ -226,7 +269,7 @@ struct SampleExchange<T> {
 
 impl<T: Record> SampleExchange<T> {
     fn new(node: u64) -> Self {
-        Self { node, schema: message_schema::<T>(), records: std::marker::PhantomData }
+        Self { node, schema: message_schema::<(T, u64)>(), records: std::marker::PhantomData }
     }
 }
 
@@ -245,7 +288,7 @@ impl<T: Record> Exchanged for SampleExchange<T> {
 
     fn messages(&self, run: &Run, _: usize) -> Result<Vec<RecordBatch>> {
         let samples = run.get::<Samples<T>>(self.node)?;
-        let mut columns = Batches::<T>::default();
+        let mut columns = Batches::<(T, u64)>::default();
         samples.0.lock().iter().for_each(|record| columns.push(record));
         if columns.rows() == 0 {
             return Ok(Vec::new());
@@ -257,8 +300,8 @@ impl<T: Record> Exchanged for SampleExchange<T> {
 
     fn take(&self, run: &Run, batch: &RecordBatch) -> Result<()> {
         let samples = run.get::<Samples<T>>(self.node)?;
-        for (_, columns) in records_of::<T>(batch)? {
-            samples.0.lock().extend(Batches::<T>::read(&columns)?);
+        for (_, columns) in records_of::<(T, u64)>(batch)? {
+            samples.0.lock().extend(Batches::<(T, u64)>::read(&columns)?);
         }
         Ok(())
     }

@@ -144,6 +144,11 @@ fn records_are_sorted_over_all_partitions() {
     let mut wanted = values;
     wanted.sort_by_key(|pair| std::cmp::Reverse(pair.1));
     everywhere(&backwards, |got| assert!(got == wanted));
+    // Ranges are of like sizes, whatever the order and the sizes of partitions.
+    let uneven = Union::new(Values::new((0..60_000_i64).collect()), Values::new((0..64_i64).map(|x| -x).collect()));
+    let sizes = MapPartitions::new(Sorted::new(1, uneven, |x: &i64| *x), |part: std::vec::IntoIter<i64>| [part.len()]);
+    let largest = run_on(&sizes, 2, None).unwrap().into_iter().max().unwrap();
+    assert!(largest < 2000, "a range of {largest} records");
     for values in [vec![], vec![1_u8], vec![3; 2000]] {
         let chain = Sorted::new(1, Values::new(values.clone()), |x: &u8| *x);
         everywhere(&chain, |got| assert_eq!(got, values));

@@ -115,6 +115,10 @@ impl Body for Sending {
     fn run(&self, mut task: StageTask) -> BoxFuture<'static, Result<()>> {
         let (work, run, workers) = (self.work.clone(), Arc::clone(&self.run), Arc::clone(&self.workers));
         async move {
+            let workers_run = run.cancel.clone();
+            let _watch = task.cancel.on_cancel(move |cause| {
+                workers_run.cancel(cause.clone());
+            });
             let mut outlets = std::mem::take(&mut task.outlets);
             let here = (work.clone(), Arc::clone(&run));
             workers

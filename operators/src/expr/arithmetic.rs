@@ -16,7 +16,7 @@ use bireme_engine::error::{Error, Result};
 use super::cast::cast_logical;
 use super::decimal;
 use super::simd::{extremes, map, map_flagged, map_pairs, map_pairs_flagged};
-use super::value::{Operand, Value, decimal_digits, union_nulls};
+use super::value::{Operand, Value, carry_wide, decimal_digits, union_nulls, wide};
 use crate::pipeline::ir::ArithmeticOp;
 
 /// The logical types of the operands and of the result.
@@ -62,6 +62,13 @@ pub(super) fn absolute(value: &Value, logical: &DataType) -> Result<Value> {
             let numbers = value.array.as_primitive::<$type>();
             Arc::new(numbers.try_unary::<_, $type, _>(|number| number.checked_abs().ok_or_else(|| overflow(number)))?)
         }};
+    }
+    if let Some((digits, scale)) = decimal_digits(logical)
+        && let Some(narrow) = value.array.as_primitive_opt::<Int64Type>()
+        && narrow.values().contains(&i64::MIN)
+    {
+        let wide = wide(&value.array)?.unary::<_, Decimal128Type>(i128::wrapping_abs);
+        return Ok(Value::new(carry_wide(wide, digits, scale)?, value.scalar));
     }
     let array: ArrayRef = match value.array.data_type() {
         DataType::Int8 => integer!(Int8Type),

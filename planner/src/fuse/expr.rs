@@ -174,11 +174,11 @@ fn function_kind(function: &ScalarFunctionExpr, input: &Schema) -> Result<Option
             let known = value.data_type.is_integer() || is_float(&value.data_type) || is_decimal(&value.data_type);
             Ok((same && known).then_some(ExprKind::Absolute(value)))
         }
-        // `CASE WHEN value = other THEN NULL ELSE value END`; a value that may be another one the next time stays a call.
+        // `CASE WHEN value = other THEN NULL ELSE value END`: the value stands twice.
         ("nullif", [value, other]) => {
             let (value, other) = (boxed(value, input)?, boxed(other, input)?);
             let same = value.data_type == other.data_type && value.data_type == *function.return_type();
-            if !same || value.data_type.is_nested() || has_call(&value) {
+            if !same || value.data_type.is_nested() || !is_cheap(&value) {
                 return Ok(None);
             }
             let nothing = Expr::literal(new_null_array(&value.data_type, 1));
@@ -217,8 +217,9 @@ fn is_decimal(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Decimal128(..))
 }
 
-fn has_call(expr: &Expr) -> bool {
-    matches!(expr.kind, ExprKind::Call(..)) || expr.children().into_iter().any(has_call)
+/// Whether it may be computed twice: it costs little, and is the same both times.
+fn is_cheap(expr: &Expr) -> bool {
+    !matches!(expr.kind, ExprKind::Call(..) | ExprKind::Case { .. }) && expr.children().into_iter().all(is_cheap)
 }
 
 fn in_kind(in_list: &InListExpr, input: &Schema) -> Result<Option<ExprKind>> {

@@ -71,6 +71,11 @@ fn steps_and_actions_are_those_of_vectors() {
             let kinds = sizes.map(|kinds| kinds.len() as u64).collect().unwrap();
             assert_eq!(kinds.len(), parts, "{name}");
         }
+        // Two partitions of one dataset, which two workers read at once.
+        let one = all.clone().repartition(1).unwrap();
+        for _ in 0..20 {
+            assert_eq!(one.clone().union(one.clone()).count().unwrap(), 6000, "{name}");
+        }
         assert!(all.clone().repartition(0).is_err() && all.clone().repartition(257).is_err());
         let beyond = all.clone().partition_by(3, |x| *x as usize).unwrap().count().unwrap_err();
         assert!(beyond.message().contains("of 3"), "{beyond}");

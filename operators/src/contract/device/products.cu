@@ -5,8 +5,11 @@
 
 #ifdef EXACT
 typedef i128 sum_type;
+#define NOTHING(terms) 0
 #else
 typedef number sum_type;
+// What changes no sum. A product that is none of several keeps its sign if it is zero.
+#define NOTHING(terms) ((terms) == 1 ? (number)-0.0 : (number)0)
 #endif
 
 #define FAILED 1u
@@ -89,7 +92,7 @@ extern "C" __global__ void sums(const u64 *p, const number *left, const number *
     u64 output = task / p[6], first = task % p[6] * each, last = first + each < inner ? first + each : inner;
     place batch = place_of(of.batch, p[8], output / p[1]), row = place_of(of.rows, p[9], output % p[1]);
     const number *l = left + ((i64)p[4] + batch.left + row.left), *r = right + ((i64)p[5] + batch.right + row.right);
-    sum_type sum = 0;
+    sum_type sum = NOTHING(inner);
     for (u64 index = first + lane; index < last; index += TEAM) {
       place at = place_of(of.inner, p[11], index);
       add_product(sum, l[at.left], r[at.right], failed);
@@ -144,7 +147,7 @@ extern "C" __global__ void tiles(const u64 *p, const number *left, const number 
     }
     sum_type sums[OWN][OWN];
     for (u32 a = 0; a < OWN; ++a) {
-      for (u32 b = 0; b < OWN; ++b) sums[a][b] = 0;
+      for (u32 b = 0; b < OWN; ++b) sums[a][b] = NOTHING(inner);
     }
     for (u64 first = 0; first < inner; first += DEPTH) {
       __syncthreads();
@@ -165,7 +168,8 @@ extern "C" __global__ void tiles(const u64 *p, const number *left, const number 
         rights[depth][column] = there ? r[column_right[column] + inner_right[depth]] : (number)0;
       }
       __syncthreads();
-      for (u32 depth = 0; depth < DEPTH; ++depth) {
+      u32 deep = inner - first < DEPTH ? (u32)(inner - first) : DEPTH;
+      for (u32 depth = 0; depth < deep; ++depth) {
         number mine[OWN];
         for (u32 b = 0; b < OWN; ++b) mine[b] = rights[depth][x + SIDE * b];
         for (u32 a = 0; a < OWN; ++a) {

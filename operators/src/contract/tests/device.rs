@@ -79,6 +79,35 @@ fn tiles_and_pieces_of_sums_have_ragged_ends() {
 }
 
 #[test]
+fn products_that_are_no_sums_keep_the_sign_of_zero() {
+    for device in devices() {
+        let values = [-0.0, 0.0, 2.0, -3.0];
+        let of = |shape: &[usize]| {
+            let memory = Arc::new(device.upload(Buffer::from_slice_ref(values).as_slice()).unwrap());
+            Factor::of(memory, &View::contiguous(&values, shape).unwrap())
+        };
+        for (text, factors) in [
+            ("ij->ji", vec![of(&[2, 2])]),
+            ("i,i->i", vec![of(&[4]), of(&[4])]),
+            ("i,j->ij", vec![of(&[4]), of(&[4])]),
+            ("ii->i", vec![of(&[2, 2])]),
+        ] {
+            let einsum = Einsum::parse(text).unwrap();
+            let shapes = factors.iter().map(|factor| factor.shape.clone()).collect::<Vec<_>>();
+            let views = shapes.iter().map(|shape| View::contiguous(&values, shape).unwrap()).collect::<Vec<_>>();
+            let shapes = shapes.iter().map(Vec::as_slice).collect::<Vec<_>>();
+            let elements = einsum.extents(&shapes).unwrap().elements(einsum.output()).unwrap();
+            let mut wanted = vec![0.0; elements];
+            contract(&einsum, &views, Epilogue::REPLACE, &mut wanted).unwrap();
+            let got = contract_on::<f64>(&device, &einsum, &factors, None).unwrap().unwrap();
+            let got = download::<f64>(&device, &got, elements).unwrap();
+            let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&got), bits(&wanted), "{text}");
+        }
+    }
+}
+
+#[test]
 fn sums_of_integers_that_do_not_fit_are_not_told() {
     for device in devices() {
         let of = |values: Vec<i64>| {

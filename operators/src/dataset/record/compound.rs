@@ -7,6 +7,7 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields};
 use bireme_engine::error::{Error, Result};
 
+use super::support::nothing;
 use super::{Record, field, struct_column, support, without_nulls};
 
 /// NULL or a value. Of options of options all that is no value is the outer one's NULL.
@@ -33,8 +34,11 @@ impl<T: Record> Record for Option<T> {
     }
 
     fn finish((values, valid): &mut Self::Builder) -> ArrayRef {
-        let valid = NullBuffer::from(std::mem::take(valid));
-        with_nulls(&T::finish(values), Some(valid).filter(|valid| valid.null_count() > 0))
+        let (valid, values) = (NullBuffer::from(std::mem::take(valid)), T::finish(values));
+        if valid.len() != values.len() {
+            return nothing();
+        }
+        with_nulls(&values, Some(valid).filter(|valid| valid.null_count() > 0))
     }
 
     fn column(name: &str, array: &ArrayRef) -> Result<Self::Column> {
@@ -76,7 +80,8 @@ fn with_nulls(array: &ArrayRef, nulls: Option<NullBuffer>) -> ArrayRef {
 
 /// A column with some other row's value in place of each NULL; with no row at all if there is none.
 fn filled(array: &ArrayRef, nulls: &NullBuffer) -> Result<ArrayRef> {
-    if array.nulls().is_some_and(|own| own.null_count() == nulls.null_count()) && !array.data_type().is_nested() {
+    let plain = !array.data_type().is_nested() && !matches!(array.data_type(), DataType::Dictionary(..));
+    if plain && array.nulls().is_some_and(|own| own.null_count() == nulls.null_count()) {
         let data = array.to_data().into_builder().nulls(None);
         // SAFETY: values of these types are valid behind NULLs, too.
         return Ok(make_array(unsafe { data.build_unchecked() }));
@@ -107,8 +112,14 @@ impl<T: Record> Record for Vec<T> {
     }
 
     fn finish((values, ends): &mut Self::Builder) -> ArrayRef {
-        let offsets = OffsetBuffer::new(std::iter::once(0).chain(std::mem::take(ends)).collect());
-        Arc::new(ListArray::new(Arc::new(item::<T>()), offsets, T::finish(values), None))
+        let (ends, values) = (std::mem::take(ends), T::finish(values));
+        let elements = ends.last().map_or(0, |end| *end as usize);
+        // Of more elements than there are numbers for ends, or of elements that are no column.
+        if elements != values.len() {
+            return nothing();
+        }
+        let offsets = OffsetBuffer::new(std::iter::once(0).chain(ends).collect());
+        Arc::new(ListArray::new(Arc::new(item::<T>()), offsets, values, None))
     }
 
     fn column(name: &str, array: &ArrayRef) -> Result<Self::Column> {
@@ -235,7 +246,7 @@ impl<T: Record, const N: usize> Record for [T; N] {
     fn finish((values, rows): &mut Self::Builder) -> ArrayRef {
         let (rows, values) = (std::mem::take(rows), T::finish(values));
         let list = FixedSizeListArray::try_new_with_length(Arc::new(item::<T>()), N as i32, values, None, rows);
-        list.map_or_else(|_| support::structure(DataType::Null, Vec::new()), |list| Arc::new(list) as ArrayRef)
+        list.map_or_else(|_| nothing(), |list| Arc::new(list) as ArrayRef)
     }
 
     fn column(name: &str, array: &ArrayRef) -> Result<T::Column> {

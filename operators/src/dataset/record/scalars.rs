@@ -223,7 +223,7 @@ impl Record for NaiveDate {
     }
 }
 
-/// Dates with times, without a time zone: `Timestamp` in microseconds.
+/// Dates with times, without a time zone: `Timestamp` in microseconds. What is below a microsecond is lost in a column.
 impl Record for NaiveDateTime {
     type Builder = Vec<i64>;
     type Column = ScalarBuffer<i64>;

@@ -12,6 +12,7 @@ use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::datatypes::DataType;
 use bireme_engine::error::Result;
 
+use super::support::nothing;
 use super::{Record, as_type};
 
 /// A text that shares its bytes with others: a line of a file, a word of a line, a value of a column. Clones and parts of it copy nothing.
@@ -91,14 +92,17 @@ impl Text {
         Words { text: self.clone(), at: 0 }
     }
 
-    /// What a separator separates, as [`str::split`] has it.
+    /// What a separator separates, as [`str::split`] has it; an empty one separates nothing.
     #[inline]
     pub fn split<'a>(&self, separator: &'a str) -> Parts<'a> {
         Parts { rest: Some(self.clone()), separator }
     }
 
-    /// The text before a separator and that behind it, as [`str::split_once`] has it.
+    /// The text before a separator and that behind it, as [`str::split_once`] has it; an empty one separates nothing.
     pub fn split_once(&self, separator: &str) -> Option<(Self, Self)> {
+        if separator.is_empty() {
+            return None;
+        }
         let (before, behind) = self.as_str().split_once(separator)?;
         Some((self.part(before), self.part(behind)))
     }
@@ -269,17 +273,28 @@ impl fmt::Display for Text {
 pub struct Texts {
     bytes: Vec<u8>,
     ends: Vec<i32>,
+    /// What no column holds was put in.
+    too_long: bool,
 }
 
 impl Texts {
     fn push(&mut self, text: &str) {
-        self.bytes.extend_from_slice(text.as_bytes());
-        // Batches are cut long before; what is beyond is caught in `finish`.
-        self.ends.push(i32::try_from(self.bytes.len()).unwrap_or(i32::MAX));
+        // Batches are cut long before, but one text may be as long as that.
+        match i32::try_from(self.bytes.len() + text.len()) {
+            Ok(end) => {
+                self.bytes.extend_from_slice(text.as_bytes());
+                self.ends.push(end);
+            }
+            Err(_) => self.too_long = true,
+        }
     }
 
     fn finish(&mut self) -> ArrayRef {
         let ends = std::mem::take(&mut self.ends);
+        if std::mem::take(&mut self.too_long) {
+            self.bytes.clear();
+            return nothing();
+        }
         let offsets = OffsetBuffer::new(std::iter::once(0).chain(ends).collect());
         let bytes = Buffer::from_vec(std::mem::take(&mut self.bytes));
         // SAFETY: the offsets end where texts end, one after the other.

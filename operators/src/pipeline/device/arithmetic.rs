@@ -211,9 +211,12 @@ fn divided(writer: &mut Writer<'_>, op: ArithmeticOp, left: Value, right: Value,
 /// The number without its sign.
 pub(super) fn absolute(writer: &mut Writer<'_>, value: Value, logical: &DataType, wanted: &str) -> Written<Value> {
     match value.form {
-        Form::Float(_) => {
-            // Of doubles, which is that of floats: it is exact.
-            let code = format!("({})fabs((f64){})", value.form.name(), value.code);
+        Form::Float(bits) => {
+            // By bits: of what is no number a GPU's `fabs` may make another one.
+            let code = match bits {
+                32 => format!("__int_as_float(__float_as_int({}) & 0x7fffffff)", value.code),
+                _ => format!("__longlong_as_double(__double_as_longlong({}) & 0x7fffffffffffffffll)", value.code),
+            };
             Ok(writer.let_value(Value::new(value.form, code).with_valid(value.valid)))
         }
         Form::Int(_, false) => Ok(value),

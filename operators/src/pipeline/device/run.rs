@@ -74,6 +74,8 @@ impl Running {
         accelerator: Accelerator,
         metrics: Arc<StageMetrics>,
     ) -> Self {
+        // What only the device still has is of no use.
+        accelerator.copies().forget();
         let kinds = segment.groups.as_ref().map_or(0, Vec::len);
         Self {
             metrics,
@@ -209,6 +211,12 @@ impl DeviceCursor {
                 counts.into_iter().enumerate().for_each(|(step, rows)| seen(step, rows));
                 self.made.extend(made);
                 Ok(())
+            }
+            // What is there for others goes first.
+            Err(Refused::Error(error))
+                if error.kind() == ErrorKind::Resources && self.running.accelerator.copies().clear() =>
+            {
+                self.run(chunks, seen)
             }
             // What does not fit goes in parts.
             Err(Refused::Error(error)) if error.kind() == ErrorKind::Resources && chunks.len() > 1 => {
