@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
@@ -87,7 +86,7 @@ impl<T: Record, C: Chain<Item = T>> Dataset<T, C> {
     /// # Errors
     /// As [`Dataset::count`].
     pub fn take(&self, n: usize) -> Result<Vec<T>> {
-        // Records of the first partitions, as long as these are without a gap: (partition, records) by number.
+        // What partitions before one have is enough to leave it out, whatever those have that are not known yet.
         let known = Arc::new(Found::default());
         let made = self.run("take", move |chain, number, part| {
             let mut records = Vec::new();
@@ -199,7 +198,7 @@ impl<T, C> Dataset<T, C> {
 
 /// Records that partitions were found to have.
 #[derive(Default)]
-struct Found(parking_lot::Mutex<std::collections::BTreeMap<u64, u64>>, AtomicU64);
+struct Found(parking_lot::Mutex<std::collections::BTreeMap<u64, u64>>);
 
 impl Found {
     /// Records of partitions before one, as far as is known.
@@ -208,7 +207,6 @@ impl Found {
     }
 
     fn found(&self, number: u64, count: u64) {
-        self.1.fetch_add(count, Ordering::Relaxed);
         self.0.lock().insert(number, count);
     }
 }

@@ -46,8 +46,7 @@ impl<T: Send + 'static, C: Chain<Item = T>> Dataset<T, C> {
         lines.join("\n")
     }
 
-    /// Runs all stages and then `part` on each partition; what came of them, by rank of this process. Partitions that begin when `enough`
-    /// says so are left out.
+    /// Runs all stages and then `part` on each partition; what came of them, by rank of this process.
     pub(super) fn run<R: Send + 'static>(
         &self,
         name: &'static str,

@@ -59,7 +59,6 @@ pub struct Buckets<T: Record> {
     memory: Reservation,
     /// Bytes of the budget that are left to others.
     headroom: usize,
-    spilled: AtomicUsize,
 }
 
 enum Load<T> {
@@ -77,7 +76,6 @@ impl<T: Record> Buckets<T> {
             disk: Mutex::new(None),
             memory: run.budget.reserve("dataset"),
             headroom: run.budget.limit().map_or(0, |limit| limit / 2),
-            spilled: AtomicUsize::new(0),
         }
     }
 
@@ -118,14 +116,9 @@ impl<T: Record> Buckets<T> {
         };
         let slot = file.append(columns)?;
         drop(disk);
-        self.spilled.fetch_add(columns.num_rows(), Ordering::Relaxed);
+        run.spilled.fetch_add(columns.num_rows() as u64, Ordering::Relaxed);
         self.buckets[bucket].lock().push(Load::OnDisk(slot));
         Ok(())
-    }
-
-    /// Records that went to disk so far.
-    pub fn spilled(&self) -> usize {
-        self.spilled.load(Ordering::Relaxed)
     }
 
     /// Hands out the records of a bucket, in any order. The last of those who read it takes them.

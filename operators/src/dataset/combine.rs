@@ -96,11 +96,10 @@ impl<P, F> Inner<P, F> {
         let table = || {
             Ok(Scattering { combine, run, to, table: HashTable::new(), records: 0, passing: 0, out: Outbox::default() })
         };
-        let stage = format!("{} s{}", self.name, self.node);
         for_parts(
             &self.parent,
             run,
-            &stage,
+            self.name,
             table,
             |table, _, part| {
                 let mut failure = None;

@@ -53,7 +53,7 @@ impl<P: Chain> Inner<P> {
             counts.0.lock().insert(number, count);
             Ok(())
         };
-        for_parts(&self.parent, run, &format!("zip_with_index s{}", self.node), || Ok(()), part, |()| Ok(()))
+        for_parts(&self.parent, run, "zip_with_index", || Ok(()), part, |()| Ok(()))
     }
 }
 

@@ -66,7 +66,6 @@ impl<P, F> Inner<P, F> {
     {
         let buckets = Arc::new(Buckets::<P::Item>::new(run, readers));
         run.put(self.node, Arc::clone(&buckets));
-        let stage = format!("partition_by s{}", self.node);
         let part = |out: &mut Outbox<P::Item>, number: u64, part: &Part<'_>| {
             let (mut failure, mut place) = (None, 0);
             let _end = self.parent.drive(part, &mut |record| {
@@ -74,7 +73,9 @@ impl<P, F> Inner<P, F> {
                 place += 1;
                 let pushed = match wanted < self.parts {
                     true => out.push(run, &buckets, self.bucket(wanted), record),
-                    false => Err(Error::user(format!("{stage}: a record for partition {wanted} of {}", self.parts))),
+                    false => {
+                        Err(Error::user(format!("partition_by: a record for partition {wanted} of {}", self.parts)))
+                    }
                 };
                 match pushed {
                     Ok(()) => ON,
@@ -86,7 +87,14 @@ impl<P, F> Inner<P, F> {
             })?;
             failure.map_or(Ok(()), Err)
         };
-        for_parts(&self.parent, run, &stage, || Ok(Outbox::default()), part, |mut out| out.finish(run, &buckets))
+        for_parts(
+            &self.parent,
+            run,
+            "partition_by",
+            || Ok(Outbox::default()),
+            part,
+            |mut out| out.finish(run, &buckets),
+        )
     }
 }
 

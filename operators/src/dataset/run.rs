@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bireme_engine::budget::Budget;
 use bireme_engine::cancel::Cancel;
@@ -32,13 +32,15 @@ pub struct Run {
     pub cancel: Cancel,
     /// Where to spill.
     pub temp_dir: PathBuf,
+    /// Records that went to disk so far.
+    pub spilled: AtomicU64,
     states: Mutex<BTreeMap<u64, Arc<dyn AnyState + Send + Sync>>>,
 }
 
 impl Run {
     /// A rank's part of an action that begins.
     pub fn new(rank: usize, ranks: usize, budget: Budget, cancel: Cancel, temp_dir: PathBuf) -> Self {
-        Self { rank, ranks, budget, cancel, temp_dir, states: Mutex::default() }
+        Self { rank, ranks, budget, cancel, temp_dir, spilled: AtomicU64::new(0), states: Mutex::default() }
     }
 
     /// Leaves something to later stages, under a node's number.

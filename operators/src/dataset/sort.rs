@@ -147,8 +147,7 @@ impl<P, F> Inner<P, F> {
             samples.0.lock().extend(records.map(|record| (record.detached(), mine.stride)));
             failure.map_or(Ok(()), Err)
         };
-        let stage = format!("sort_by s{}", self.node);
-        for_parts(&self.parent, run, &stage, || Ok(Outbox::default()), part, |mut out| out.finish(run, &stash))
+        for_parts(&self.parent, run, "sort_by", || Ok(Outbox::default()), part, |mut out| out.finish(run, &stash))
     }
 
     /// Brings each record to its range.

@@ -14,6 +14,9 @@ use parking_lot::Mutex;
 
 use super::*;
 
+/// Records that went to disk in all tests.
+static SPILLED: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
 /// The records of a chain by partition number, on so many ranks with so much memory each; stages run one after the other.
 fn run_on<C: Chain>(chain: &C, ranks: usize, memory: Option<usize>) -> Result<Vec<C::Item>> {
     let mut needs = Needs::default();
@@ -36,6 +39,10 @@ fn run_on<C: Chain>(chain: &C, ranks: usize, memory: Option<usize>) -> Result<Ve
             }
         }
         sent.iter().try_for_each(|(to, message)| exchanged.take(&runs[*to], message))?;
+    }
+    if memory == Some(1) && !needs.stages.is_empty() {
+        let spilled = |run: &Run| run.spilled.load(std::sync::atomic::Ordering::Relaxed);
+        SPILLED.fetch_add(runs.iter().map(spilled).sum(), std::sync::atomic::Ordering::Relaxed);
     }
     let all = Mutex::new(BTreeMap::new());
     for run in &runs {
@@ -128,6 +135,7 @@ fn values_are_combined_by_key() {
     everywhere(&hot, |got| assert_eq!(got, [(1, 5000)]));
     let all = Combined::new(5, "all", Values::new((0..2000_u64).map(|key| (key, 1_i64)).collect()), Sum);
     everywhere(&all, |got| assert_eq!(sorted(got), (0..2000).map(|key| (key, 1)).collect::<Vec<_>>()));
+    assert!(SPILLED.load(std::sync::atomic::Ordering::Relaxed) > 5000, "little memory, and hardly anything on disk");
 }
 
 #[test]

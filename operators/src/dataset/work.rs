@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type};
@@ -133,6 +134,11 @@ impl Body for Sending {
                         let _ = outlet.push(message).await?;
                     }
                 }
+            }
+            let spilled = run.spilled.swap(0, Ordering::Relaxed);
+            if spilled > 0 {
+                task.metrics.add("spilled_records", spilled);
+                tracing::info!(stage = %task.stage, rank = task.rank, records = spilled, "spilled");
             }
             for outlet in outlets {
                 outlet.finish().await?;
